@@ -1,0 +1,1 @@
+//! weft: the node. The library holds what the binary, the tests and the benches share.

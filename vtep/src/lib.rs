@@ -1,0 +1,8 @@
+//! weft's data plane.
+
+pub mod addr;
+pub mod drops;
+#[cfg(feature = "io")]
+pub mod io;
+pub mod stats;
+pub mod switch;

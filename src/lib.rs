@@ -1,1 +1,3 @@
 //! weft: the node. The library holds what the binary, the tests and the benches share.
+
+pub mod sandbox;

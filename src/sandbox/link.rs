@@ -1,0 +1,299 @@
+//! Links inside namespaces: plugging an endpoint's device into its sandbox, looking links up, deleting them.
+//!
+//! A device of the daemon's namespace and a [`LinkSpec`] come in; a dressed interface inside the sandbox comes out, or
+//! nothing at all. The device is made outside and moved because an open TAP pins the namespace that it was opened in:
+//! a sandbox must be able to end while the daemon holds its endpoint's file.
+//!
+//! Every call blocks and does its work on a thread of its own, so that it may be used from any thread, also from one of
+//! an async runtime (there by `spawn_blocking`).
+
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, AsRawFd};
+use std::panic::resume_unwind;
+use std::path::PathBuf;
+use std::thread;
+
+use futures_util::StreamExt;
+use ipnet::IpNet;
+use nix::errno::Errno;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressHeaderFlags};
+use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use rtnetlink::{Handle, LinkUnspec};
+use weft_vtep::addr::Mac;
+
+use super::{Netns, NetnsError};
+
+/// The kernel's IFNAMSIZ without the terminating zero.
+const NAME_MAX: usize = 15;
+
+/// What an interface shall be once it is inside a sandbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkSpec {
+    /// Its name inside.
+    pub ifname: String,
+    /// Its MAC address.
+    pub mac: Mac,
+    /// Its MTU in bytes.
+    pub mtu: u32,
+    /// Its addresses. Set without duplicate address detection: the network's own allocation is what keeps them apart.
+    pub addresses: Vec<IpNet>,
+}
+
+/// A link as the kernel has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Its index, unique within its namespace.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// Its MAC address; `None` for links that have none of six bytes.
+    pub mac: Option<Mac>,
+    /// Its MTU in bytes.
+    pub mtu: u32,
+    /// True when it is administratively up.
+    pub up: bool,
+}
+
+/// Why a link could not be made as asked. A link that was being plugged does not exist any more.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// The kernel would not accept, or would rewrite, this interface name.
+    #[error("`{0}` cannot be an interface name: use 1 to 15 characters without spaces, `/`, `:` or `%`")]
+    BadName(String),
+    /// The sandbox has an interface with the wanted name.
+    #[error("the namespace {} already has an interface {ifname}; choose another with --ifname", netns.display())]
+    NameTaken {
+        /// The wanted name.
+        ifname: String,
+        /// The sandbox.
+        netns: PathBuf,
+    },
+    /// There is no link with this name.
+    #[error("there is no interface {0}")]
+    NoSuchLink(String),
+    /// The sandbox has IPv6 switched off, and an IPv6 address was to be set.
+    #[error(
+        "cannot set {address} on {ifname}: IPv6 is off in the namespace (sysctl net.ipv6.conf.all.disable_ipv6), or the MTU is below 1280"
+    )]
+    Ipv6Off {
+        /// The address.
+        address: IpNet,
+        /// The interface.
+        ifname: String,
+    },
+    /// The namespace could not be entered.
+    #[error(transparent)]
+    Netns(#[from] NetnsError),
+    /// The system refused something else.
+    #[error("cannot {doing}: {source}")]
+    System {
+        /// What was being done.
+        doing: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl LinkError {
+    pub(super) fn system(doing: impl Into<String>, source: io::Error) -> Self {
+        LinkError::System { doing: doing.into(), source }
+    }
+}
+
+/// Moves the device `device` of the calling thread's namespace into `sandbox` and makes it what `spec` says, up.
+///
+/// Returns its index there. On any failure after the move the device is deleted: nothing half made stays behind.
+pub fn plug(device: &str, sandbox: &Netns, spec: &LinkSpec) -> Result<u32, LinkError> {
+    check_name(&spec.ifname)?;
+    here(async |handle| {
+        let index = by_name(&handle, device).await?.ok_or_else(|| LinkError::NoSuchLink(device.to_owned()))?.index;
+        // One request moves and renames: no moment in which a name of ours could clash with one of the sandbox's.
+        let request = LinkUnspec::new_with_index(index).name(spec.ifname.clone());
+        let request = request.setns_by_fd(sandbox.as_fd().as_raw_fd()).build();
+        handle.link().set(request).execute().await.map_err(|error| match to_io(error) {
+            source if is(&source, Errno::EEXIST) => {
+                LinkError::NameTaken { ifname: spec.ifname.clone(), netns: sandbox.path().to_owned() }
+            }
+            source => LinkError::system(format!("move {device} into {}", sandbox.path().display()), source),
+        })
+    })?;
+    inside(sandbox, async |handle| {
+        // The index may have changed on the way in, if the sandbox had a link with that index.
+        let link = by_name(&handle, &spec.ifname).await?.ok_or_else(|| LinkError::NoSuchLink(spec.ifname.clone()))?;
+        match dress(&handle, link.index, spec).await {
+            Ok(()) => Ok(link.index),
+            Err(error) => {
+                // The first error is the one to tell; a device that is gone already needs no deleting.
+                let _ = handle.link().del(link.index).execute().await;
+                Err(error)
+            }
+        }
+    })
+}
+
+/// The link with this index, `None` if the namespace has none.
+pub fn lookup(netns: &Netns, index: u32) -> Result<Option<Link>, LinkError> {
+    inside(netns, async |handle| get(&handle, Some(index), None).await)
+}
+
+/// The link with this name, `None` if the namespace has none.
+pub fn lookup_name(netns: &Netns, name: &str) -> Result<Option<Link>, LinkError> {
+    inside(netns, async |handle| by_name(&handle, name).await)
+}
+
+/// The present name of the link with this index, `None` if the namespace has none: containers rename their interfaces.
+pub fn name_of(netns: &Netns, index: u32) -> Result<Option<String>, LinkError> {
+    Ok(lookup(netns, index)?.map(|link| link.name))
+}
+
+/// Deletes the link with this index. A link that is not there is no error: it is what was asked for.
+pub fn delete(netns: &Netns, index: u32) -> Result<(), LinkError> {
+    inside(netns, async |handle| match handle.link().del(index).execute().await.map_err(to_io) {
+        Ok(()) => Ok(()),
+        Err(error) if is(&error, Errno::ENODEV) => Ok(()),
+        Err(error) => Err(LinkError::system(format!("delete the interface with index {index}"), error)),
+    })
+}
+
+/// Says whether the kernel would take `name` literally as an interface name.
+pub fn check_name(name: &str) -> Result<(), LinkError> {
+    // `%` is refused because the kernel takes it as a pattern when a link changes its namespace.
+    let bad = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '/' | ':' | '%');
+    if name.is_empty() || name.len() > NAME_MAX || name.contains(bad) || matches!(name, "." | "..") {
+        return Err(LinkError::BadName(name.to_owned()));
+    }
+    Ok(())
+}
+
+/// MAC and MTU, then the addresses, then up: nobody sees the link up and not yet complete.
+async fn dress(handle: &Handle, index: u32, spec: &LinkSpec) -> Result<(), LinkError> {
+    let doing = |what: String| move |error| LinkError::system(what, to_io(error));
+    let shape = LinkUnspec::new_with_index(index).address(spec.mac.octets().to_vec()).build();
+    let what = format!("give {} the MAC address {}", spec.ifname, spec.mac);
+    handle.link().set(shape).execute().await.map_err(doing(what))?;
+    let shape = LinkUnspec::new_with_index(index).mtu(spec.mtu).build();
+    handle
+        .link()
+        .set(shape)
+        .execute()
+        .await
+        .map_err(doing(format!("set the MTU of {} to {}", spec.ifname, spec.mtu)))?;
+    for address in &spec.addresses {
+        set_address(handle, index, &spec.ifname, *address).await?;
+    }
+    let up = LinkUnspec::new_with_index(index).up().build();
+    handle.link().set(up).execute().await.map_err(doing(format!("set {} up", spec.ifname)))
+}
+
+/// Adds an address without duplicate address detection.
+pub(super) async fn set_address(handle: &Handle, index: u32, ifname: &str, address: IpNet) -> Result<(), LinkError> {
+    let mut request = handle.address().add(index, address.addr(), address.prefix_len());
+    let message = request.message_mut();
+    message.header.flags |= AddressHeaderFlags::Nodad;
+    if matches!(address, IpNet::V4(net) if net.prefix_len() >= 31) {
+        // A /31 has no broadcast address (RFC 3021): the one that would be computed is the other host's.
+        message.attributes.retain(|attribute| !matches!(attribute, AddressAttribute::Broadcast(_)));
+    }
+    request.execute().await.map_err(|error| match to_io(error) {
+        source
+            if matches!(address.addr(), IpAddr::V6(_))
+                && (is(&source, Errno::EACCES) || is(&source, Errno::EINVAL)) =>
+        {
+            LinkError::Ipv6Off { address, ifname: ifname.to_owned() }
+        }
+        source => LinkError::system(format!("set the address {address} on {ifname}"), source),
+    })
+}
+
+pub(super) async fn by_name(handle: &Handle, name: &str) -> Result<Option<Link>, LinkError> {
+    get(handle, None, Some(name)).await
+}
+
+async fn get(handle: &Handle, index: Option<u32>, name: Option<&str>) -> Result<Option<Link>, LinkError> {
+    let mut request = handle.link().get();
+    if let Some(index) = index {
+        request = request.match_index(index);
+    }
+    if let Some(name) = name {
+        request = request.match_name(name.to_owned());
+    }
+    let mut answers = std::pin::pin!(request.execute());
+    let mut found = None;
+    while let Some(answer) = answers.next().await {
+        match answer.map_err(to_io) {
+            Ok(message) => found = Some(link_of(&message)),
+            Err(error) if is(&error, Errno::ENODEV) => {}
+            Err(error) => return Err(LinkError::system("look up an interface", error)),
+        }
+    }
+    Ok(found)
+}
+
+fn link_of(message: &LinkMessage) -> Link {
+    let up = message.header.flags.contains(LinkFlags::Up);
+    let mut link = Link { index: message.header.index, name: String::new(), mac: None, mtu: 0, up };
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => link.name.clone_from(name),
+            LinkAttribute::Address(octets) if octets.len() == 6 => link.mac = Mac::read(octets),
+            LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+            _ => {}
+        }
+    }
+    link
+}
+
+/// Talks rtnetlink in the namespace of the calling thread.
+pub(super) fn here<T: Send>(talk: impl AsyncFnOnce(Handle) -> Result<T, LinkError> + Send) -> Result<T, LinkError> {
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().name("rtnetlink".into()).spawn_scoped(scope, || converse(talk));
+        let thread = thread.map_err(|source| LinkError::system("start a thread", source))?;
+        thread.join().unwrap_or_else(|panic| resume_unwind(panic))
+    })
+}
+
+/// Talks rtnetlink inside a namespace.
+pub(super) fn inside<T: Send>(
+    netns: &Netns,
+    talk: impl AsyncFnOnce(Handle) -> Result<T, LinkError> + Send,
+) -> Result<T, LinkError> {
+    netns.run(|| converse(talk))?
+}
+
+/// A netlink socket belongs to the namespace of the thread that opens it, so each conversation has its own small runtime.
+fn converse<T>(talk: impl AsyncFnOnce(Handle) -> Result<T, LinkError>) -> Result<T, LinkError> {
+    let doing = |source| LinkError::system("open a netlink socket", source);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(doing)?;
+    runtime.block_on(async {
+        let (connection, handle, _) = rtnetlink::new_connection().map_err(doing)?;
+        tokio::spawn(connection);
+        talk(handle).await
+    })
+}
+
+pub(super) fn to_io(error: rtnetlink::Error) -> io::Error {
+    match error {
+        rtnetlink::Error::NetlinkError(message) => message.to_io(),
+        other => io::Error::other(other),
+    }
+}
+
+pub(super) fn is(error: &io::Error, errno: Errno) -> bool {
+    error.raw_os_error() == Some(errno as i32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_the_kernel_would_refuse_or_rewrite_are_refused() {
+        for good in ["eth0", "a", "fifteen-letters", "wan.100"] {
+            assert!(check_name(good).is_ok(), "{good}");
+        }
+        for bad in ["", "sixteen-letters!", ".", "..", "a b", "a/b", "a:1", "eth%d", "a\n"] {
+            assert!(check_name(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -3,6 +3,9 @@
 //! A network is one L2 segment. [`NetworkSpec`] says what the control plane (or the user) fixed about it;
 //! [`fdb`] holds where each MAC lives.
 
+pub mod fdb;
+pub mod hash;
+
 use std::net::IpAddr;
 use std::time::Duration;
 

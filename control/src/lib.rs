@@ -1,1 +1,14 @@
-//! weft-control
+//! weft's control plane: what a network is, and who holds which address.
+//!
+//! Everything here is pure: requests, existing state and random identifiers come in, new state or a refusal
+//! comes out. No socket, no clock, no file. A refusal says what is wrong, why, and what to do, on one line,
+//! since it is what the user reads; and it has changed nothing.
+//!
+//! * [`network`]: a network's definition, [`define`]: how it comes to be, [`options`]: what may be set on it.
+//! * [`ipam`]: the addresses of one subnet, [`space`]: those of a whole network.
+
+pub mod define;
+pub mod ipam;
+pub mod network;
+pub mod options;
+pub mod space;

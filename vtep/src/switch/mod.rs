@@ -3,6 +3,7 @@
 //! A network is one L2 segment. [`NetworkSpec`] says what the control plane (or the user) fixed about it;
 //! [`fdb`] holds where each MAC lives.
 
+pub mod cache;
 pub mod fdb;
 pub mod hash;
 

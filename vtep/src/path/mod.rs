@@ -1,0 +1,7 @@
+//! The path between two endpoints: how large a packet may be, and what routers on the way had to say.
+//!
+//! [`mtu`] computes the inner MTU, [`icmp`] tells a sender of it, [`mss`] makes TCP respect it from the first segment
+//! on, and [`ecn`] carries congestion marks over the tunnel's ends (RFC 6040).
+
+pub mod ecn;
+pub mod mtu;

@@ -1,3 +1,4 @@
 //! weft: the node. The library holds what the binary, the tests and the benches share.
 
+pub mod lab;
 pub mod sandbox;

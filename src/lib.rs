@@ -2,3 +2,4 @@
 
 pub mod lab;
 pub mod sandbox;
+pub mod traffic;

@@ -9,9 +9,7 @@ use rtnetlink::packet_core::{NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUES
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkMessage};
 use rtnetlink::packet_route::neighbour::NeighbourFlags;
-use rtnetlink::{
-    Handle, LinkBridge, LinkDummy, LinkMessageBuilder, LinkUnspec, LinkVeth, LinkVxlan, RouteMessageBuilder,
-};
+use rtnetlink::{Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, LinkVxlan, RouteMessageBuilder};
 use weft_vtep::addr::Vni;
 
 use super::link::{LinkError, by_name, inside, set_address, to_io};
@@ -51,11 +49,6 @@ pub fn veth(a: End<'_>, b: End<'_>, mtu: u32) -> Result<(), LinkError> {
 /// Makes a bridge, up.
 pub fn bridge(netns: &Netns, name: &str, mtu: u32) -> Result<(), LinkError> {
     add(netns, name, LinkBridge::new(name).mtu(mtu).build())
-}
-
-/// Makes a dummy device, down.
-pub fn dummy(netns: &Netns, name: &str) -> Result<(), LinkError> {
-    add(netns, name, LinkDummy::new(name).build())
 }
 
 /// Makes a VXLAN device that learns, up.

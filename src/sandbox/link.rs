@@ -103,33 +103,22 @@ impl LinkError {
 
 /// Moves the device `device` of the calling thread's namespace into `sandbox` and makes it what `spec` says, up.
 ///
-/// Returns its index there. On any failure after the move the device is deleted: nothing half made stays behind.
+/// Returns its index there. On any failure the device is deleted, wherever it had got to: nothing half made stays behind.
 pub fn plug(device: &str, sandbox: &Netns, spec: &LinkSpec) -> Result<u32, LinkError> {
-    check_name(&spec.ifname)?;
-    here(async |handle| {
-        let index = by_name(&handle, device).await?.ok_or_else(|| LinkError::NoSuchLink(device.to_owned()))?.index;
-        // One request moves and renames: no moment in which a name of ours could clash with one of the sandbox's.
-        let request = LinkUnspec::new_with_index(index).name(spec.ifname.clone());
-        let request = request.setns_by_fd(sandbox.as_fd().as_raw_fd()).build();
-        handle.link().set(request).execute().await.map_err(|error| match to_io(error) {
-            source if is(&source, Errno::EEXIST) => {
-                LinkError::NameTaken { ifname: spec.ifname.clone(), netns: sandbox.path().to_owned() }
-            }
-            source => LinkError::system(format!("move {device} into {}", sandbox.path().display()), source),
-        })
-    })?;
-    inside(sandbox, async |handle| {
-        // The index may have changed on the way in, if the sandbox had a link with that index.
-        let link = by_name(&handle, &spec.ifname).await?.ok_or_else(|| LinkError::NoSuchLink(spec.ifname.clone()))?;
-        match dress(&handle, link.index, spec).await {
-            Ok(()) => Ok(link.index),
-            Err(error) => {
-                // The first error is the one to tell; a device that is gone already needs no deleting.
-                let _ = handle.link().del(link.index).execute().await;
-                Err(error)
-            }
-        }
-    })
+    let moved =
+        check_name(&spec.ifname).and_then(|()| here(async |handle| send_over(&handle, device, sandbox, spec).await));
+    if let Err(error) = moved {
+        // The kernel moves a link first and renames it then: a taken name leaves it in the sandbox under its old name.
+        // The first error is the one to tell.
+        let _ = here(async |handle| discard(&handle, device, spec.mac).await);
+        let _ = inside(sandbox, async |handle| discard(&handle, device, spec.mac).await);
+        return Err(error);
+    }
+    let dressed = inside(sandbox, async |handle| dress(&handle, spec).await);
+    if dressed.is_err() {
+        let _ = inside(sandbox, async |handle| discard(&handle, &spec.ifname, spec.mac).await);
+    }
+    dressed
 }
 
 /// The link with this index, `None` if the namespace has none.
@@ -166,24 +155,47 @@ pub fn check_name(name: &str) -> Result<(), LinkError> {
     Ok(())
 }
 
-/// MAC and MTU, then the addresses, then up: nobody sees the link up and not yet complete.
-async fn dress(handle: &Handle, index: u32, spec: &LinkSpec) -> Result<(), LinkError> {
-    let doing = |what: String| move |error| LinkError::system(what, to_io(error));
+/// Gives the device its MAC address and MTU, and moves and renames it in one request.
+async fn send_over(handle: &Handle, device: &str, sandbox: &Netns, spec: &LinkSpec) -> Result<(), LinkError> {
+    let index = by_name(handle, device).await?.ok_or_else(|| LinkError::NoSuchLink(device.to_owned()))?.index;
     let shape = LinkUnspec::new_with_index(index).address(spec.mac.octets().to_vec()).build();
-    let what = format!("give {} the MAC address {}", spec.ifname, spec.mac);
-    handle.link().set(shape).execute().await.map_err(doing(what))?;
+    let doing = || format!("give {device} the MAC address {}", spec.mac);
+    handle.link().set(shape).execute().await.map_err(|error| LinkError::system(doing(), to_io(error)))?;
     let shape = LinkUnspec::new_with_index(index).mtu(spec.mtu).build();
-    handle
-        .link()
-        .set(shape)
-        .execute()
-        .await
-        .map_err(doing(format!("set the MTU of {} to {}", spec.ifname, spec.mtu)))?;
+    let doing = || format!("set the MTU of {device} to {}", spec.mtu);
+    handle.link().set(shape).execute().await.map_err(|error| LinkError::system(doing(), to_io(error)))?;
+    let request = LinkUnspec::new_with_index(index).name(spec.ifname.clone());
+    let request = request.setns_by_fd(sandbox.as_fd().as_raw_fd()).build();
+    handle.link().set(request).execute().await.map_err(|error| match to_io(error) {
+        source if is(&source, Errno::EEXIST) => {
+            LinkError::NameTaken { ifname: spec.ifname.clone(), netns: sandbox.path().to_owned() }
+        }
+        source => LinkError::system(format!("move {device} into {}", sandbox.path().display()), source),
+    })
+}
+
+/// The addresses, then up: nobody sees the link up and not yet complete. Returns its index.
+async fn dress(handle: &Handle, spec: &LinkSpec) -> Result<u32, LinkError> {
+    // The index may have changed on the way in, if the sandbox had a link with that index.
+    let link = by_name(handle, &spec.ifname).await?.ok_or_else(|| LinkError::NoSuchLink(spec.ifname.clone()))?;
     for address in &spec.addresses {
-        set_address(handle, index, &spec.ifname, *address).await?;
+        set_address(handle, link.index, &spec.ifname, *address).await?;
     }
-    let up = LinkUnspec::new_with_index(index).up().build();
-    handle.link().set(up).execute().await.map_err(doing(format!("set {} up", spec.ifname)))
+    let up = LinkUnspec::new_with_index(link.index).up().build();
+    let doing = || format!("set {} up", spec.ifname);
+    handle.link().set(up).execute().await.map_err(|error| LinkError::system(doing(), to_io(error)))?;
+    Ok(link.index)
+}
+
+/// Deletes the link if it is the one that was to be plugged, as its MAC address tells.
+async fn discard(handle: &Handle, name: &str, mac: Mac) -> Result<(), LinkError> {
+    match by_name(handle, name).await? {
+        Some(link) if link.mac == Some(mac) => {
+            let deleted = handle.link().del(link.index).execute().await;
+            deleted.map_err(|error| LinkError::system(format!("delete {name}"), to_io(error)))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Adds an address without duplicate address detection.

@@ -4,4 +4,5 @@
 //! on, and [`ecn`] carries congestion marks over the tunnel's ends (RFC 6040).
 
 pub mod ecn;
+pub mod icmp;
 pub mod mtu;

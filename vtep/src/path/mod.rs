@@ -5,4 +5,5 @@
 
 pub mod ecn;
 pub mod icmp;
+pub mod mss;
 pub mod mtu;

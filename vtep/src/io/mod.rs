@@ -1,8 +1,35 @@
-//! The I/O shell.
+//! The I/O shell: TAP devices, UDP sockets and worker threads around the pure core.
+//!
+//! [`Vtep`] is the façade. Transmit workers each own a share of the TAPs and of the TX sockets, receive workers each a
+//! socket of one SO_REUSEPORT group on the VXLAN port; they share nothing that changes but the forwarding tables. All
+//! else reaches them as a new [`View`](crate::switch::view::View), taken between two turns.
+
+mod batch;
+mod rx;
+mod shared;
+mod sockets;
+pub mod sys;
+mod tap;
+mod tx;
+
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use tracing::warn;
+
+use self::batch::MAX_LANES;
+use self::rx::Receiver;
+use self::shared::Shared;
+pub use self::tap::Tap;
+use self::tx::Transmitter;
 use crate::addr::{Mac, PortId, Vni};
+use crate::flow::FlowKey;
 use crate::stats::Snapshot;
+use crate::switch::view::{Port, Segment};
 use crate::switch::{FdbRow, NetworkSpec};
 
 /// How the data plane of a node starts.
@@ -60,38 +87,226 @@ pub enum TableError {
     WrongFamily(IpAddr),
 }
 
-/// A TAP device and the open file that is its other end.
-#[derive(Debug)]
-pub struct Tap;
+/// How long a change waits for the workers to let go of what it removed. They answer within one turn: microseconds.
+const GRACE: Duration = Duration::from_secs(2);
+/// How often learned addresses are looked at for their age.
+const AGEING_STEP: Duration = Duration::from_secs(1);
+/// The most workers of each kind: more lanes than that there are not.
+const MAX_WORKERS: usize = 16;
 
-impl Tap {
-    /// Creates the device `name` in the calling thread's network namespace. Fails with EEXIST if the name is taken.
-    pub fn create(_name: &str) -> io::Result<Tap> { Err(io::Error::other("stub")) }
-    /// Opens the existing persistent device `name` in the calling thread's network namespace, as [`Tap::create`] made it.
-    pub fn reattach(_name: &str) -> io::Result<Tap> { Err(io::Error::other("stub")) }
-    /// Keeps the device when the last file on it is closed, or no longer.
-    pub fn set_persist(&self, _on: bool) -> io::Result<()> { Ok(()) }
+/// The running data plane of one node. Dropping it ends the workers and closes the sockets; persistent devices stay.
+#[derive(Debug)]
+pub struct Vtep {
+    shared: Arc<Shared>,
+    local: IpAddr,
+    next_port: AtomicU32,
+    threads: Vec<JoinHandle<()>>,
 }
-
-/// The running data plane of one node.
-#[derive(Debug)]
-pub struct Vtep;
 
 impl Vtep {
     /// Binds the sockets and starts the workers.
-    pub fn start(_config: VtepConfig) -> Result<Vtep, StartError> { Ok(Vtep) }
+    ///
+    /// # Errors
+    /// See [`StartError`]; nothing is left behind.
+    pub fn start(config: VtepConfig) -> Result<Vtep, StartError> {
+        let system = |doing| move |source| StartError::System { doing, source };
+        let (mut vtep, transmitters, receivers) = Self::assemble(&config)?;
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let pinned = cores >= transmitters.len() + receivers.len() + 2;
+        let mut core = 0;
+        let mut spawn = |name: String, work: Box<dyn FnOnce() + Send>| {
+            let pin = pinned.then_some(core);
+            core += 1;
+            thread::Builder::new()
+                .name(name)
+                .spawn(move || {
+                    if let Some(core) = pin {
+                        pin_to(core);
+                    }
+                    work();
+                })
+                .map_err(system("start a worker thread"))
+        };
+        for (index, make) in transmitters.into_iter().enumerate() {
+            vtep.threads.push(spawn(format!("weft-tx-{index}"), Box::new(move || make().run()))?);
+        }
+        for (index, make) in receivers.into_iter().enumerate() {
+            vtep.threads.push(spawn(format!("weft-rx-{index}"), Box::new(move || make().run()))?);
+        }
+        let shared = vtep.shared.clone();
+        vtep.threads.push(spawn("weft-age".into(), Box::new(move || age(&shared)))?);
+        Ok(vtep)
+    }
+
+    /// Makes sockets and shared state, and what makes each worker on its own thread.
+    #[allow(clippy::type_complexity)] // two lists of thread bodies
+    fn assemble(
+        config: &VtepConfig,
+    ) -> Result<
+        (Vtep, Vec<Box<dyn FnOnce() -> Transmitter + Send>>, Vec<Box<dyn FnOnce() -> Receiver + Send>>),
+        StartError,
+    > {
+        let system = |doing| move |source| StartError::System { doing, source };
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let workers = config.workers.unwrap_or(cores / 2).clamp(1, MAX_WORKERS);
+        let random = random_bytes().map_err(system("read random bytes"))?;
+        let [.., a, b] = random;
+        let receive = sockets::receive(config.local, config.port, workers)?;
+        let mut lanes = sockets::transmit(config.local, MAX_LANES, u16::from_be_bytes([a, b]))?;
+        let mut key = [0; 16];
+        key.copy_from_slice(&random[..16]);
+        let secret = random[16..].iter().fold(0u64, |acc, byte| acc << 8 | u64::from(*byte));
+        let shared = Shared::new(2 * workers, FlowKey::new(key), secret)
+            .map_err(|errno| system("make an event counter")(errno.into()))?;
+        let shared = Arc::new(shared);
+        let mut transmitters: Vec<Box<dyn FnOnce() -> Transmitter + Send>> = Vec::new();
+        for index in 0..workers {
+            let share = lanes.split_off(lanes.len() - lanes.len() / (workers - index));
+            let (shared, port) = (shared.clone(), config.port);
+            let epoll = tx::new_epoll(&shared, index).map_err(system("make an epoll set"))?;
+            transmitters.push(Box::new(move || Transmitter::new(shared, index, workers, port, share, epoll)));
+        }
+        let mut receivers: Vec<Box<dyn FnOnce() -> Receiver + Send>> = Vec::new();
+        for (index, socket) in receive.into_iter().enumerate() {
+            let shared = shared.clone();
+            receivers.push(Box::new(move || Receiver::new(shared, workers + index, socket)));
+        }
+        let vtep = Vtep { shared, local: config.local, next_port: AtomicU32::new(0), threads: Vec::new() };
+        Ok((vtep, transmitters, receivers))
+    }
+
     /// Adds a network.
-    pub fn add_network(&self, _spec: NetworkSpec) -> Result<(), TableError> { Ok(()) }
+    ///
+    /// # Errors
+    /// [`TableError::VniInUse`], [`TableError::WrongFamily`].
+    pub fn add_network(&self, spec: NetworkSpec) -> Result<(), TableError> {
+        if let Some(remote) = spec.remotes.iter().find(|remote| remote.is_ipv6() != self.local.is_ipv6()) {
+            return Err(TableError::WrongFamily(*remote));
+        }
+        let vni = spec.vni;
+        self.shared.view.update(|view| {
+            if view.segments.contains_key(&vni) {
+                return Err(TableError::VniInUse(vni));
+            }
+            view.segments.insert(vni, Segment::new(spec, self.shared.secret));
+            Ok(())
+        })?;
+        self.shared.synchronize(GRACE);
+        Ok(())
+    }
+
     /// Removes a network and whatever ports it still has.
-    pub fn remove_network(&self, _vni: Vni) -> Result<(), TableError> { Ok(()) }
-    /// Adds a port: from here on the workers own the device.
-    pub fn add_port(&self, _vni: Vni, _mac: Mac, _tap: Tap) -> Result<PortId, TableError> { Ok(PortId(0)) }
-    /// Removes a port. When this returns no worker holds the device: dropping the TAP closes it.
-    pub fn remove_port(&self, _port: PortId) -> Option<Tap> { None }
-    /// The forwarding table.
-    pub fn fdb(&self) -> Vec<FdbRow> { Vec::new() }
+    ///
+    /// # Errors
+    /// [`TableError::NoSuchVni`].
+    pub fn remove_network(&self, vni: Vni) -> Result<(), TableError> {
+        self.shared.view.update(|view| {
+            view.segments.remove(&vni).ok_or(TableError::NoSuchVni(vni))?;
+            view.ports.retain(|_, port| port.vni != vni);
+            Ok(())
+        })?;
+        self.shared.synchronize(GRACE);
+        Ok(())
+    }
+
+    /// Adds a port: from here on the workers read and write the device.
+    ///
+    /// # Errors
+    /// [`TableError::NoSuchVni`], [`TableError::MacInUse`]; the device is closed then.
+    pub fn add_port(&self, vni: Vni, mac: Mac, tap: Tap) -> Result<PortId, TableError> {
+        let id = PortId(self.next_port.fetch_add(1, Ordering::Relaxed));
+        let port = Arc::new(Port { id, vni, mac, device: Arc::new(tap) });
+        self.shared.view.update(|view| {
+            let segment = view.segments.get_mut(&vni).ok_or(TableError::NoSuchVni(vni))?;
+            if segment.ports.iter().any(|other| other.mac == mac) {
+                return Err(TableError::MacInUse(mac));
+            }
+            segment.ports.push(port.clone());
+            segment.fdb.set_local(mac, id);
+            view.ports.insert(id, port);
+            Ok(())
+        })?;
+        self.shared.synchronize(GRACE);
+        Ok(id)
+    }
+
+    /// Removes a port and gives its device back: no worker holds it any more, so dropping it closes the file. `None` when
+    /// there is no such port.
+    pub fn remove_port(&self, id: PortId) -> Option<Tap> {
+        let port = self.shared.view.update(|view| {
+            let port = view.ports.remove(&id).ok_or(())?;
+            if let Some(segment) = view.segments.get_mut(&port.vni) {
+                segment.ports.retain(|other| other.id != id);
+                segment.fdb.remove_port(id);
+            }
+            Ok::<_, ()>(port)
+        });
+        let port = port.ok()?;
+        if !self.shared.synchronize(GRACE) {
+            warn!(port = id.0, "a worker has not let go of the endpoint's device for {GRACE:?}");
+        }
+        Arc::into_inner(port).and_then(|port| Arc::into_inner(port.device))
+    }
+
+    /// The forwarding table, by network and MAC.
+    pub fn fdb(&self) -> Vec<FdbRow> {
+        let (_, view) = self.shared.view.load();
+        let mut rows: Vec<_> = view.segments.values().flat_map(|segment| segment.fdb.rows()).collect();
+        rows.sort_by_key(|row| (row.vni, row.mac));
+        rows
+    }
+
     /// The counters since the start.
-    pub fn stats(&self) -> Snapshot { Snapshot::default() }
-    /// True while the port's device answers; false when the device has vanished with its namespace.
-    pub fn port_alive(&self, _port: PortId) -> bool { true }
+    pub fn stats(&self) -> Snapshot {
+        let mut sum = Snapshot::default();
+        for worker in &self.shared.workers {
+            sum.add(&worker.counters);
+        }
+        sum
+    }
+
+    /// False when the port's device has vanished with its namespace, or there is no such port.
+    pub fn port_alive(&self, id: PortId) -> bool {
+        let (_, view) = self.shared.view.load();
+        view.ports.get(&id).is_some_and(|port| port.device.is_alive())
+    }
+}
+
+impl Drop for Vtep {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Release);
+        self.shared.wake_all();
+        for thread in self.threads.drain(..) {
+            thread.thread().unpark();
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Forgets learned addresses that have gone silent, until the façade says stop.
+fn age(shared: &Shared) {
+    while !shared.stopping() {
+        thread::park_timeout(AGEING_STEP);
+        let (_, view) = shared.view.load();
+        for segment in view.segments.values() {
+            segment.fdb.age(shared.now().s, segment.spec.ageing.as_secs().try_into().unwrap_or(u32::MAX));
+        }
+    }
+}
+
+/// Pins the calling thread to one core; a system that refuses only costs speed.
+fn pin_to(core: usize) {
+    let mut set = nix::sched::CpuSet::new();
+    let pinned = set.set(core).and_then(|()| nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &set));
+    if let Err(error) = pinned {
+        warn!("cannot pin a worker to core {core}: {error}");
+    }
+}
+
+/// Random bytes from the kernel, for keys that live as long as the process.
+fn random_bytes() -> io::Result<[u8; 26]> {
+    use std::io::Read;
+    let mut bytes = [0; 26];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes)
 }

@@ -6,6 +6,8 @@
 pub mod cache;
 pub mod fdb;
 pub mod hash;
+pub mod storm;
+pub mod view;
 
 use std::net::IpAddr;
 use std::time::Duration;

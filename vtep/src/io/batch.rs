@@ -1,0 +1,224 @@
+//! Datagrams of one turn, gathered into as few messages to the kernel as their kind allows.
+//!
+//! One message has one lane (socket, so source port), one VTEP, one TOS and one size: only its last datagram may be
+//! shorter. Datagrams of a lane leave in the order in which they came, and a flow has one lane, so flows keep their
+//! order. All storage is allocated when the batch is made.
+
+use std::net::IpAddr;
+
+use crate::offload::coalesce::Piece;
+
+/// The most TX sockets of a node: source-port entropy, and the lanes of sealed datagrams.
+pub(super) const MAX_LANES: usize = 64;
+/// The most datagrams of one turn before a flush.
+pub(super) const MAX_DATAGRAMS: usize = 1024;
+/// The most datagrams that the kernel cuts out of one message (UDP_MAX_SEGMENTS of Linux before 6.9).
+const MAX_SEGMENTS: u16 = 64;
+/// The most bytes of one message: a UDP datagram's limit, less the outer headers.
+const MAX_BYTES: u32 = 65_000;
+
+const NONE: u16 = u16::MAX;
+
+#[derive(Clone, Copy, Debug)]
+struct Datagram {
+    /// In the header arena; empty where the payload piece holds all of the datagram.
+    header: Piece,
+    /// In the frame arena.
+    payload: Piece,
+    next: u16,
+}
+
+/// Datagrams that leave by one call.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Message {
+    /// The VTEP.
+    pub(super) vtep: IpAddr,
+    /// The outer type of service or traffic class.
+    pub(super) tos: u8,
+    /// Bytes of each datagram but the last.
+    pub(super) size: u16,
+    /// How many datagrams there are.
+    pub(super) count: u16,
+    /// Their bytes together.
+    pub(super) bytes: u32,
+    closed: bool,
+    head: u16,
+    tail: u16,
+    next: u16,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Lane {
+    head: u16,
+    tail: u16,
+}
+
+/// The datagrams of one turn.
+#[derive(Debug)]
+pub(super) struct Batch {
+    datagrams: Vec<Datagram>,
+    messages: Vec<Message>,
+    lanes: [Lane; MAX_LANES],
+    /// Lanes with messages, in the order of their first.
+    active: Vec<u8>,
+    max_segments: u16,
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Batch {
+            datagrams: Vec::with_capacity(MAX_DATAGRAMS),
+            messages: Vec::with_capacity(MAX_DATAGRAMS),
+            lanes: [Lane { head: NONE, tail: NONE }; MAX_LANES],
+            active: Vec::with_capacity(MAX_LANES),
+            max_segments: MAX_SEGMENTS,
+        }
+    }
+}
+
+impl Batch {
+    /// True when nothing was pushed since the last clear.
+    pub(super) fn is_empty(&self) -> bool {
+        self.datagrams.is_empty()
+    }
+
+    /// True when the next push would not fit.
+    pub(super) fn is_full(&self) -> bool {
+        self.datagrams.len() == MAX_DATAGRAMS
+    }
+
+    /// From now on each message holds one datagram: the kernel or the device cannot cut.
+    pub(super) fn never_segment(&mut self) {
+        self.max_segments = 1;
+    }
+
+    /// Adds a datagram: `header` lies in the header arena, `payload` in the frame arena.
+    ///
+    /// # Panics
+    /// When the batch is full, or `lane` is not below [`MAX_LANES`].
+    #[inline]
+    pub(super) fn push(&mut self, lane: usize, vtep: IpAddr, tos: u8, header: Piece, payload: Piece) {
+        assert!(!self.is_full());
+        let len = header.len + payload.len;
+        let index = self.datagrams.len() as u16;
+        self.datagrams.push(Datagram { header, payload, next: NONE });
+        let last = self.lanes[lane].tail;
+        if let Some(message) = self.messages.get_mut(usize::from(last))
+            && !message.closed
+            && (message.vtep, message.tos) == (vtep, tos)
+            && len <= u32::from(message.size)
+            && message.bytes + len <= MAX_BYTES
+        {
+            self.datagrams[usize::from(message.tail)].next = index;
+            message.tail = index;
+            message.count += 1;
+            message.bytes += len;
+            message.closed = len < u32::from(message.size) || message.count >= self.max_segments;
+            return;
+        }
+        let number = self.messages.len() as u16;
+        self.messages.push(Message {
+            vtep,
+            tos,
+            size: len.min(u32::from(u16::MAX)) as u16,
+            count: 1,
+            bytes: len,
+            closed: self.max_segments == 1,
+            head: index,
+            tail: index,
+            next: NONE,
+        });
+        if last == NONE {
+            self.lanes[lane].head = number;
+            self.active.push(lane as u8);
+        } else {
+            self.messages[usize::from(last)].next = number;
+        }
+        self.lanes[lane].tail = number;
+    }
+
+    /// The lanes that have messages.
+    pub(super) fn lanes(&self) -> impl Iterator<Item = usize> {
+        self.active.iter().map(|lane| usize::from(*lane))
+    }
+
+    /// The messages of a lane, in order.
+    pub(super) fn messages(&self, lane: usize) -> impl Iterator<Item = &Message> {
+        let mut next = self.lanes[lane].head;
+        std::iter::from_fn(move || {
+            let message = self.messages.get(usize::from(next))?;
+            next = message.next;
+            Some(message)
+        })
+    }
+
+    /// The datagrams of a message: header piece and payload piece of each.
+    pub(super) fn datagrams(&self, message: &Message) -> impl Iterator<Item = (Piece, Piece)> {
+        let mut next = message.head;
+        std::iter::from_fn(move || {
+            let datagram = self.datagrams.get(usize::from(next))?;
+            next = datagram.next;
+            Some((datagram.header, datagram.payload))
+        })
+    }
+
+    /// Forgets everything.
+    pub(super) fn clear(&mut self) {
+        self.datagrams.clear();
+        self.messages.clear();
+        for lane in self.active.drain(..) {
+            self.lanes[usize::from(lane)] = Lane { head: NONE, tail: NONE };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn vtep(n: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, n])
+    }
+
+    #[test]
+    fn equal_datagrams_share_a_message_and_a_shorter_one_ends_it() {
+        let mut batch = Batch::default();
+        for len in [100, 100, 60, 100] {
+            batch.push(3, vtep(1), 0, Piece::new(0, 0), Piece::new(0, len));
+        }
+        let shapes: Vec<_> = batch.messages(3).map(|m| (m.size, m.count, m.bytes)).collect();
+        assert_eq!(shapes, [(100, 3, 260), (100, 1, 100)]);
+        batch.clear();
+        assert!(batch.is_empty() && batch.messages(3).next().is_none());
+    }
+
+    proptest! {
+        /// Whatever is pushed leaves once, in its lane's order, in messages that one UDP_SEGMENT call can carry.
+        #[test]
+        fn nothing_is_lost_reordered_or_mixed(pushes in prop::collection::vec((0usize..4, 0u8..2, 0u8..2, 60u32..63), 0..300)) {
+            let mut batch = Batch::default();
+            for (index, (lane, peer, tos, len)) in pushes.iter().enumerate() {
+                batch.push(*lane, vtep(*peer), *tos, Piece::new(index, 8), Piece::new(0, *len as usize));
+            }
+            for lane in 0..4 {
+                let expected: Vec<_> = (0..pushes.len()).filter(|i| pushes[*i].0 == lane).collect();
+                let mut seen = Vec::new();
+                for message in batch.messages(lane) {
+                    let datagrams: Vec<_> = batch.datagrams(message).collect();
+                    prop_assert_eq!(datagrams.len(), usize::from(message.count));
+                    prop_assert!(message.count <= MAX_SEGMENTS && message.bytes <= MAX_BYTES);
+                    for (at, (header, payload)) in datagrams.iter().enumerate() {
+                        let index = header.at as usize;
+                        prop_assert_eq!((vtep(pushes[index].1), pushes[index].2), (message.vtep, message.tos));
+                        let len = header.len + payload.len;
+                        let last = at + 1 == datagrams.len();
+                        prop_assert!(len == u32::from(message.size) || last && len < u32::from(message.size));
+                        seen.push(index);
+                    }
+                }
+                prop_assert_eq!(seen, expected);
+            }
+        }
+    }
+}

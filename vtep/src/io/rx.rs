@@ -1,0 +1,207 @@
+//! A receive worker: datagrams from the underlay become frames and super-frames on TAPs.
+//!
+//! One turn: wait, `recvmmsg`, then for each datagram the [`engine`](crate::engine), the checksum, the
+//! [`coalescer`](crate::offload::coalesce); at the end of the batch everything gathered is written. Payload is not
+//! copied in userspace: `writev` takes it from the receive arena.
+
+use std::io::{self, IoSlice};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use arrayvec::ArrayVec;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use socket2::Socket;
+use tracing::error;
+
+use super::shared::{Held, Shared, TapView, WorkerState};
+use super::sys::udp::{ReceiveQueue, Received};
+use crate::addr::PortId;
+use crate::drops::DropReason;
+use crate::engine::{Engine, Forward, Now, clamp_mss};
+use crate::offload::check::{Check, verify};
+use crate::offload::coalesce::{Coalescer, Frame, MAX_FRAMES, Output, Piece, Sink};
+use crate::offload::vnet_hdr::{self, VnetHdr};
+use crate::stats::Counters;
+use crate::wire::vxlan;
+
+/// Messages of one receive: with UDP_GRO up to 64 KB each.
+const MESSAGES: usize = 8;
+
+/// One receive worker.
+#[derive(Debug)]
+pub(super) struct Receiver {
+    shared: Arc<Shared>,
+    index: usize,
+    socket: Socket,
+    held: Held,
+    queue: ReceiveQueue,
+    engine: Engine,
+    coalescer: Coalescer,
+}
+
+impl Receiver {
+    pub(super) fn new(shared: Arc<Shared>, index: usize, socket: Socket) -> Self {
+        Receiver {
+            held: Held::new(&shared),
+            engine: Engine::new(shared.secret),
+            shared,
+            index,
+            socket,
+            queue: ReceiveQueue::new(MESSAGES),
+            coalescer: Coalescer::default(),
+        }
+    }
+
+    /// Works until the façade says stop.
+    pub(super) fn run(mut self) {
+        while !self.shared.stopping() {
+            self.turn(PollTimeout::NONE);
+        }
+    }
+
+    /// One batch; waits up to `patience` if there is none.
+    pub(super) fn turn(&mut self, patience: PollTimeout) {
+        let state = &self.shared.workers[self.index];
+        if self.held.refresh(&self.shared) {
+            self.held.acknowledge(state);
+        }
+        match self.queue.receive(self.socket.as_fd()) {
+            Ok(overflow) => {
+                if overflow > 0 {
+                    state.counters.dropped(DropReason::ReceiveOverflow, u64::from(overflow));
+                }
+                self.process();
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait(patience),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // An ICMP error of a peer, at worst; the socket stays usable.
+            Err(error) => {
+                error!("receiving on the VXLAN socket: {error}");
+                self.wait(PollTimeout::from(100u8));
+            }
+        }
+    }
+
+    fn wait(&self, patience: PollTimeout) {
+        let wake = &self.shared.workers[self.index].wake;
+        let mut fds =
+            [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN), PollFd::new(wake.as_fd(), PollFlags::POLLIN)];
+        let _ = poll(&mut fds, patience);
+        if fds[1].any().unwrap_or(false) {
+            let _ = wake.read();
+        }
+    }
+
+    fn process(&mut self) {
+        let Receiver { shared, index, held, queue, engine, coalescer, .. } = self;
+        let WorkerState { counters, .. } = &shared.workers[*index];
+        let now = shared.now();
+        let (arena, received) = queue.parts();
+        let mut work =
+            Work { view: &held.view, shared, engine, coalescer, out: Delivery { view: &held.view, counters }, now };
+        for message in received {
+            work.message(arena, message);
+        }
+        work.coalescer.flush(arena, &mut work.out);
+    }
+}
+
+/// One batch's work: the borrowed parts of the worker.
+struct Work<'a> {
+    view: &'a TapView,
+    shared: &'a Shared,
+    engine: &'a mut Engine,
+    coalescer: &'a mut Coalescer,
+    out: Delivery<'a>,
+    now: Now,
+}
+
+impl Work<'_> {
+    fn message(&mut self, arena: &mut [u8], message: &Received) {
+        let end = message.at + message.len;
+        let whole = message.segment == 0 || vxlan::is_uncut(&arena[message.at..end], message.segment);
+        let (size, cut) = if whole { (message.len.max(1), message.segment) } else { (message.segment, 0) };
+        let mut at = message.at;
+        loop {
+            let len = size.min(end - at);
+            if let Err(reason) = self.datagram(arena, Piece::new(at, len), message, cut as u16) {
+                self.out.drop_frame(reason);
+            }
+            at += size;
+            if at >= end {
+                break;
+            }
+        }
+    }
+
+    #[inline]
+    fn datagram(&mut self, arena: &mut [u8], piece: Piece, message: &Received, cut: u16) -> Result<(), DropReason> {
+        let datagram = &mut arena[piece.at as usize..][..piece.len as usize];
+        let decapsulated = self.engine.from_wire(self.view, datagram, message.source, message.tos, self.now)?;
+        let layout = decapsulated.layout;
+        let inner = &mut datagram[vxlan::LEN..];
+        let Some(segment) = self.view.segments.get(&decapsulated.vni) else { return Err(DropReason::UnknownVni) };
+        let check = verify(inner, &layout);
+        clamp_mss(inner, &layout, segment.spec.mtu, check == Check::Partial);
+        let frame = Frame {
+            port: PortId(0),
+            piece: Piece::new(piece.at as usize + vxlan::LEN, piece.len as usize - vxlan::LEN),
+            layout,
+            check,
+            hash: self.shared.key.hash(inner, &layout),
+            mtu: segment.spec.mtu,
+            cut,
+        };
+        match decapsulated.forward {
+            Forward::Port(port) => self.coalescer.push(arena, Frame { port, ..frame }, &mut self.out),
+            // Group frames are few, and a super-frame's header is edited in place: one copy per port, uncoalesced.
+            _ => {
+                for port in &segment.ports {
+                    self.coalescer.push_alone(arena, Frame { port: port.id, ..frame }, &mut self.out);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes what leaves to the ports' devices, and counts.
+struct Delivery<'a> {
+    view: &'a TapView,
+    counters: &'a Counters,
+}
+
+impl Sink for Delivery<'_> {
+    #[inline]
+    fn deliver(&mut self, arena: &[u8], output: Output<'_>) {
+        let frames = u64::from(output.frames);
+        let Some(port) = self.view.ports.get(&output.port) else {
+            return self.counters.dropped(DropReason::TapDown, frames);
+        };
+        match write_pieces(&port.device, &output.header, output.pieces.iter().map(|piece| piece.of(arena))) {
+            Ok(()) => self.counters.received(frames, output.bytes),
+            Err(reason) => self.counters.dropped(reason, frames),
+        }
+    }
+
+    #[inline]
+    fn drop_frame(&mut self, reason: DropReason) {
+        self.counters.dropped(reason, 1);
+    }
+}
+
+/// Writes an offload header and the pieces of a frame as one frame.
+#[inline]
+pub(super) fn write_pieces<'a>(
+    device: &super::tap::Tap,
+    header: &VnetHdr,
+    pieces: impl Iterator<Item = &'a [u8]>,
+) -> Result<(), DropReason> {
+    let header: [u8; vnet_hdr::LEN] = header.write();
+    let mut slices: ArrayVec<IoSlice<'_>, { MAX_FRAMES + 1 }> = ArrayVec::new();
+    slices.push(IoSlice::new(&header));
+    for piece in pieces {
+        slices.push(IoSlice::new(piece));
+    }
+    device.write(&slices)
+}

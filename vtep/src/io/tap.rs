@@ -1,0 +1,113 @@
+//! A TAP device: an endpoint's own interface, seen from its other end.
+//!
+//! Every read gives an offload header ([`vnet_hdr`](crate::offload::vnet_hdr)) and a frame of up to 64 KB; every write
+//! takes the same. The device lives in whatever namespace it was moved to; the file stays here.
+
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::uio;
+use tracing::info;
+
+use super::sys::tun::{self, Mode, offload};
+use crate::drops::DropReason;
+
+/// The most bytes that one read can give: the offload header, an Ethernet header with a tag, the largest IP packet.
+pub(super) const MAX_READ: usize = crate::offload::vnet_hdr::LEN + 18 + 65_535;
+
+/// An open TAP device.
+#[derive(Debug)]
+pub struct Tap {
+    fd: OwnedFd,
+}
+
+impl Tap {
+    /// Creates the device `name` in the calling thread's network namespace.
+    ///
+    /// # Errors
+    /// `EEXIST` when the name is taken, `EPERM` without CAP_NET_ADMIN, `ENOENT` or `EACCES` when `/dev/net/tun` cannot be
+    /// opened. Nothing is left behind.
+    pub fn create(name: &str) -> io::Result<Tap> {
+        Self::open(name, Mode::Create)
+    }
+
+    /// Opens the persistent device `name` in the calling thread's network namespace, with the flags of [`Tap::create`].
+    ///
+    /// # Errors
+    /// `ENODEV` when it is not there, `EBUSY` when another process has it open, `EINVAL` when it was made otherwise.
+    pub fn reattach(name: &str) -> io::Result<Tap> {
+        Self::open(name, Mode::Reattach)
+    }
+
+    fn open(name: &str, mode: Mode) -> io::Result<Tap> {
+        let tap = Tap { fd: tun::open(name, mode)? };
+        tap.ask_for_offloads(name)?;
+        Ok(tap)
+    }
+
+    /// Asks for all offloads, and without the newest ones where the kernel does not know them.
+    fn ask_for_offloads(&self, name: &str) -> io::Result<()> {
+        const TCP: u32 = offload::CSUM | offload::TSO4 | offload::TSO6;
+        let steps = [
+            (TCP | offload::TSO_ECN | offload::USO4 | offload::USO6, ""),
+            (TCP | offload::TSO_ECN, "UDP super-frames (Linux 6.2): many small datagrams cost more"),
+            (TCP, "super-frames of flows with ECN"),
+            (offload::CSUM, "TCP super-frames: throughput falls to about a quarter"),
+            (0, "checksum and segmentation offloads: throughput falls to about a tenth"),
+        ];
+        let mut last = Ok(());
+        for (flags, lost) in steps {
+            last = tun::set_offload(self.fd.as_fd(), flags);
+            if last.is_ok() {
+                if !lost.is_empty() {
+                    info!(device = name, "the kernel's TUN driver lacks {lost}");
+                }
+                break;
+            }
+        }
+        last
+    }
+
+    /// Keeps the device when the last file on it is closed, or no longer.
+    ///
+    /// # Errors
+    /// `EBADFD` when the device has vanished with its namespace.
+    pub fn set_persist(&self, on: bool) -> io::Result<()> {
+        tun::set_persist(self.fd.as_fd(), on)
+    }
+
+    /// Reads one frame with its offload header. `Ok(0)` never happens for a sound device.
+    ///
+    /// # Errors
+    /// `EAGAIN` when there is none; `EBADFD` when the device has vanished with its namespace.
+    #[inline]
+    pub fn read(&self, into: &mut [u8]) -> Result<usize, Errno> {
+        nix::unistd::read(&self.fd, into)
+    }
+
+    /// Writes one frame, offload header first.
+    ///
+    /// # Errors
+    /// The reason for which the device did not take it.
+    #[inline]
+    pub fn write(&self, slices: &[IoSlice<'_>]) -> Result<(), DropReason> {
+        uio::writev(&self.fd, slices).map(drop).map_err(|errno| match errno {
+            Errno::EIO | Errno::EBADFD | Errno::ENETDOWN => DropReason::TapDown,
+            Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM => DropReason::TapBusy,
+            _ => DropReason::TapError,
+        })
+    }
+
+    /// False when the device has vanished with its namespace.
+    pub fn is_alive(&self) -> bool {
+        // One byte is refused as too short by a device, and as "bad state" where there is none.
+        !matches!(uio::writev(&self.fd, &[IoSlice::new(&[0])]), Err(Errno::EBADFD))
+    }
+}
+
+impl AsFd for Tap {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}

@@ -1,0 +1,153 @@
+//! What the workers see: an immutable picture of networks and ports, replaced as a whole when either changes.
+//!
+//! A worker compares one number per turn ([`Published::generation`]) and takes a lock only when it moved. Between two
+//! pictures nothing is shared but the forwarding tables.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::addr::{Mac, PortId, Vni};
+use crate::switch::NetworkSpec;
+use crate::switch::fdb::Fdb;
+
+/// A local port. `D` is the device behind it; the pure core never looks at it.
+#[derive(Debug)]
+pub struct Port<D> {
+    /// Its number.
+    pub id: PortId,
+    /// The network that it is a port of.
+    pub vni: Vni,
+    /// The endpoint's own address.
+    pub mac: Mac,
+    /// The device.
+    pub device: D,
+}
+
+/// One network with its ports.
+#[derive(Debug)]
+pub struct Segment<D> {
+    /// What is fixed about it; the remotes are sorted.
+    pub spec: Arc<NetworkSpec>,
+    /// Where its stations live.
+    pub fdb: Arc<Fdb>,
+    /// Its local ports, in the order in which they came.
+    pub ports: Vec<Arc<Port<D>>>,
+}
+
+impl<D> Clone for Segment<D> {
+    fn clone(&self) -> Self {
+        Segment { spec: self.spec.clone(), fdb: self.fdb.clone(), ports: self.ports.clone() }
+    }
+}
+
+impl<D> Segment<D> {
+    /// A network without ports.
+    pub fn new(mut spec: NetworkSpec, secret: u64) -> Self {
+        spec.remotes.sort_unstable();
+        spec.remotes.dedup();
+        let fdb = Arc::new(Fdb::new(spec.vni, spec.fdb_cap, secret));
+        Segment { spec: Arc::new(spec), fdb, ports: Vec::new() }
+    }
+
+    /// True when `source` is a VTEP of this network.
+    #[inline]
+    pub fn is_member(&self, source: IpAddr) -> bool {
+        self.spec.remotes.binary_search(&source).is_ok()
+    }
+}
+
+/// All networks and ports at one moment.
+#[derive(Debug)]
+pub struct View<D> {
+    /// Networks by VNI.
+    pub segments: HashMap<Vni, Segment<D>>,
+    /// Ports by number.
+    pub ports: HashMap<PortId, Arc<Port<D>>>,
+}
+
+impl<D> Default for View<D> {
+    fn default() -> Self {
+        View { segments: HashMap::new(), ports: HashMap::new() }
+    }
+}
+
+impl<D> Clone for View<D> {
+    fn clone(&self) -> Self {
+        View { segments: self.segments.clone(), ports: self.ports.clone() }
+    }
+}
+
+/// A value with a generation that moves each time it is replaced.
+#[derive(Debug, Default)]
+pub struct Published<T> {
+    generation: AtomicU64,
+    value: Mutex<Arc<T>>,
+}
+
+impl<T> Published<T> {
+    /// The number of replacements so far.
+    #[inline]
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// The value and its generation.
+    pub fn load(&self) -> (u64, Arc<T>) {
+        let value = self.value.lock().unwrap_or_else(PoisonError::into_inner);
+        (self.generation(), value.clone())
+    }
+
+    /// Replaces the value by what `change` makes of a copy, unless it refuses. Writers wait for each other.
+    ///
+    /// # Errors
+    /// What `change` refused with; the value is as it was.
+    pub fn update<R, E>(&self, change: impl FnOnce(&mut T) -> Result<R, E>) -> Result<R, E>
+    where
+        T: Clone,
+    {
+        let mut value = self.value.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = T::clone(&value);
+        let result = change(&mut next)?;
+        *value = Arc::new(next);
+        self.generation.fetch_add(1, Ordering::Release);
+        Ok(result)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_change_leaves_value_and_generation() {
+        let published: Published<u32> = Published::default();
+        assert_eq!(
+            published.update(|v| {
+                *v = 7;
+                Ok::<_, ()>(())
+            }),
+            Ok(())
+        );
+        assert_eq!(
+            published.update(|v| {
+                *v = 8;
+                Err::<(), _>("no")
+            }),
+            Err("no")
+        );
+        let (generation, value) = published.load();
+        assert_eq!((generation, *value), (1, 7));
+    }
+
+    #[test]
+    fn membership_does_not_depend_on_the_order_of_remotes() {
+        let address = |n: u8| IpAddr::from([192, 0, 2, n]);
+        let mut spec = NetworkSpec::new(Vni::new(5).unwrap(), 1450);
+        spec.remotes = vec![address(9), address(3), address(9), address(1)];
+        let segment: Segment<()> = Segment::new(spec, 1);
+        assert!([1, 3, 9].into_iter().all(|n| segment.is_member(address(n))));
+        assert!(!segment.is_member(address(2)) && segment.spec.remotes.len() == 3);
+    }
+}

@@ -1,0 +1,3 @@
+//! What stands between the outer UDP header and the inner frame.
+
+pub mod vxlan;

@@ -1,5 +1,7 @@
 //! weft: the node. The library holds what the binary, the tests and the benches share.
 
+pub mod cli;
 pub mod lab;
+pub mod node;
 pub mod sandbox;
 pub mod traffic;

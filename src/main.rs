@@ -1,2 +1,5 @@
-//! weft
-fn main() {}
+//! The `weft` binary: see [`weft::cli`].
+
+fn main() -> std::process::ExitCode {
+    weft::cli::main()
+}

@@ -6,6 +6,7 @@
 pub mod devices;
 pub mod link;
 pub mod netns;
+pub mod route;
 
 pub use link::{LinkError, LinkSpec};
 pub use netns::{Identity, Netns, NetnsError};

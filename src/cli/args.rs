@@ -1,0 +1,258 @@
+//! The grammar of the command line: names and flags are Docker's where it has one.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use weft_vtep::addr::{Mac, Vni};
+
+/// The daemon's default socket.
+pub const DEFAULT_SOCKET: &str = "/run/weft/weft.sock";
+
+/// An overlay network for containers on many hosts.
+#[derive(Debug, Parser)]
+#[command(name = "weft", version, arg_required_else_help = true, propagate_version = false)]
+pub struct Cli {
+    /// Flags of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Flags that may stand before or after the subcommand.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// The daemon's unix socket
+    #[arg(long, global = true, env = "WEFT_SOCKET", value_name = "PATH", default_value = DEFAULT_SOCKET)]
+    pub socket: PathBuf,
+    /// Print one JSON document
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the daemon in the foreground
+    Up(Box<UpArgs>),
+    /// Make, list, show and remove networks
+    #[command(subcommand, arg_required_else_help = true)]
+    Network(NetworkCommand),
+    /// Put an interface on a network into a network namespace
+    Attach(AttachArgs),
+    /// Remove an endpoint and its interface
+    Detach {
+        /// The endpoint's id, or an unambiguous beginning of it
+        endpoint: String,
+    },
+    /// Say who the node is; exit 1 until it is ready
+    Status,
+    /// List the nodes that this node knows, itself included
+    Members,
+    /// Show which MAC address lives behind which port or VTEP
+    Fdb {
+        /// Only this network
+        network: Option<String>,
+    },
+    /// Show the counters since the daemon started
+    Stats,
+}
+
+/// `weft network`.
+#[derive(Debug, Subcommand)]
+pub enum NetworkCommand {
+    /// Make a network
+    Create(CreateArgs),
+    /// List the networks
+    #[command(visible_alias = "list")]
+    Ls,
+    /// Show one network as JSON
+    Inspect {
+        /// Its name, its id, or an unambiguous beginning of its id
+        name: String,
+    },
+    /// Remove a network that has no endpoints
+    #[command(visible_alias = "remove")]
+    Rm {
+        /// Its name, its id, or an unambiguous beginning of its id
+        name: String,
+    },
+}
+
+/// `weft up`.
+#[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("mode").multiple(false)))]
+pub struct UpArgs {
+    /// Where the node keeps what it remembers
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/weft")]
+    pub state_dir: PathBuf,
+    /// The node's name [default: the host's]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// The address that tunnels end at [default: the host's only global address]
+    #[arg(long, value_name = "IP")]
+    pub advertise: Option<IpAddr>,
+    /// The UDP port of VXLAN [default: 4789]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub vxlan_port: Option<u16>,
+    /// The TCP port of the control plane; a standalone node has none
+    #[arg(long, value_name = "PORT", default_value_t = 7956, value_parser = clap::value_parser!(u16).range(1..))]
+    pub control_port: u16,
+    /// Serve Docker's plugin socket
+    #[arg(long, value_enum, default_value_t = Docker::Auto)]
+    pub docker: Docker,
+    /// Docker's plugin socket
+    #[arg(long, value_name = "PATH", default_value = "/run/docker/plugins/weft.sock")]
+    pub docker_socket: PathBuf,
+
+    /// Stand alone: plain networks, static remotes. Needed once, the state directory remembers
+    #[arg(long, group = "mode")]
+    pub standalone: bool,
+    /// Begin a cluster
+    #[arg(long, group = "mode")]
+    pub bootstrap: bool,
+    /// Where to write the first join token
+    #[arg(long, value_name = "FILE", requires = "bootstrap", conflicts_with_all = ["standalone", "join"])]
+    pub token_out: Option<PathBuf>,
+    /// Join the cluster of the node at this address
+    #[arg(long, value_name = "HOST[:PORT]", group = "mode", requires = "token_file")]
+    pub join: Option<String>,
+    /// The join token
+    #[arg(long, value_name = "FILE", requires = "join", conflicts_with_all = ["standalone", "bootstrap"])]
+    pub token_file: Option<PathBuf>,
+
+    /// End when standard input ends: a leash for whoever starts nodes for a while.
+    #[arg(long, hide = true)]
+    pub until_stdin_closes: bool,
+    /// Transmit workers, and as many receive workers.
+    #[arg(long, hide = true, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub workers: Option<u16>,
+}
+
+/// Whether the daemon serves Docker's plugin socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Docker {
+    /// Where there is a Docker Engine.
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
+}
+
+/// `weft network create`.
+#[derive(Debug, Args)]
+pub struct CreateArgs {
+    /// The network's name
+    pub name: String,
+    /// The driver
+    #[arg(short, long, default_value = "overlay")]
+    pub driver: String,
+    /// The VXLAN network identifier [default: the lowest free one from 4096 up]
+    #[arg(long, value_name = "N")]
+    pub vni: Option<Vni>,
+    /// A subnet; may be repeated
+    #[arg(long, value_name = "CIDR")]
+    pub subnet: Vec<String>,
+    /// The default gateway of a subnet
+    #[arg(long, value_name = "IP")]
+    pub gateway: Vec<String>,
+    /// The part of a subnet that addresses are given out from
+    #[arg(long, value_name = "CIDR")]
+    pub ip_range: Vec<String>,
+    /// The largest inner IP packet [default: the most that the underlay carries]
+    #[arg(long, value_name = "BYTES")]
+    pub mtu: Option<u32>,
+    /// Do not encrypt
+    #[arg(long)]
+    pub plain: bool,
+    /// Give endpoints no default route
+    #[arg(long)]
+    pub internal: bool,
+    /// A VTEP outside of any cluster; may be repeated, needs --plain
+    #[arg(long, value_name = "IP")]
+    pub remote: Vec<String>,
+    /// An option (trust-macs, vlan=keep, plain, encrypted); may be repeated
+    #[arg(short = 'o', long = "opt", value_name = "K=V")]
+    pub option: Vec<String>,
+}
+
+/// `weft attach`.
+#[derive(Debug, Args)]
+pub struct AttachArgs {
+    /// The network
+    pub network: String,
+    /// A network namespace: its name under /run/netns, or a path such as /proc/PID/ns/net
+    #[arg(long, value_name = "NAME|PATH")]
+    pub netns: String,
+    /// The interface's name in the namespace
+    #[arg(long, value_name = "NAME", default_value = "eth0")]
+    pub ifname: String,
+    /// The address [default: the next free one]; once more for the other family
+    #[arg(long, value_name = "CIDR")]
+    pub ip: Vec<String>,
+    /// The MAC address [default: a random local one]
+    #[arg(long)]
+    pub mac: Option<Mac>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn the_grammar_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn socket_and_json_stand_before_or_after_the_subcommand() {
+        for line in [
+            "weft --socket /s --json network ls",
+            "weft network --socket /s --json ls",
+            "weft network ls --json --socket /s",
+            "weft --json network ls --socket /s",
+        ] {
+            let cli = parse(line).unwrap();
+            assert!(cli.global.json && cli.global.socket.as_os_str() == "/s", "{line}");
+        }
+        assert_eq!(parse("weft up --standalone --socket /s").unwrap().global.socket, PathBuf::from("/s"));
+    }
+
+    #[test]
+    fn up_takes_every_flag_and_one_mode() {
+        let up = "weft up --state-dir /d --socket /s --name n --advertise 192.0.2.1 --vxlan-port 4790 --control-port 1 \
+                  --docker off --docker-socket /p";
+        for mode in ["--standalone", "--bootstrap", "--bootstrap --token-out /t", "--join h:1 --token-file /t", ""] {
+            assert!(parse(&format!("{up} {mode}")).is_ok(), "{mode}");
+        }
+        for wrong in [
+            "--standalone --bootstrap",
+            "--join h",
+            "--token-file /t",
+            "--standalone --token-out /t",
+            "--standalone --token-file /t",
+            "--join h --token-file /t --token-out /t",
+        ] {
+            let error = parse(&format!("{up} {wrong}")).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn wrong_usage_is_status_2_and_help_is_0() {
+        for line in ["weft", "weft nothing", "weft attach blue", "weft network create n --vni 0", "weft detach"] {
+            assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
+        }
+        assert_eq!(parse("weft --help").unwrap_err().exit_code(), 0);
+        assert_eq!(parse("weft --version").unwrap_err().exit_code(), 0);
+    }
+}

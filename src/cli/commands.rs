@@ -1,0 +1,164 @@
+//! The commands that ask a daemon: arguments become a request, its answer becomes a document.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use serde::Serialize;
+use weft_proto::v1;
+
+use super::args::{AttachArgs, Command, CreateArgs, Global, NetworkCommand};
+use super::client::{Client, answer, connect};
+use super::{output, print, view};
+
+/// Runs a command of the client.
+pub(super) fn run(command: Command, global: &Global) -> Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.context("cannot start the client")?.block_on(async {
+        let client = connect(&global.socket).await?;
+        Session { client, json: global.json }.run(command).await
+    })
+}
+
+struct Session {
+    client: Client,
+    json: bool,
+}
+
+impl Session {
+    async fn run(mut self, command: Command) -> Result<ExitCode> {
+        match command {
+            Command::Up(_) => bail!("`weft up` does not ask a daemon, it is one"),
+            Command::Network(NetworkCommand::Create(args)) => self.create(args).await?,
+            Command::Network(NetworkCommand::Ls) => {
+                let networks = answer(self.client.list_networks(v1::ListNetworksRequest {}).await)?.networks;
+                let networks: Vec<_> = networks.into_iter().map(view::Network::from).collect();
+                self.show(&networks, |n| print::networks(n))?;
+            }
+            Command::Network(NetworkCommand::Inspect { name }) => {
+                let request = v1::InspectNetworkRequest { network: name };
+                let network = view::Network::from(answer(self.client.inspect_network(request).await)?);
+                // JSON for people too, as Docker does: whoever inspects wants every field.
+                let pretty = serde_json::to_string_pretty(&network)?;
+                self.show(&network, |_| pretty + "\n")?;
+            }
+            Command::Network(NetworkCommand::Rm { name }) => {
+                let request = v1::RemoveNetworkRequest { network: name };
+                let removed = view::Removed::from(answer(self.client.remove_network(request).await)?);
+                self.show(&removed, |r| format!("{}\n", r.name))?;
+            }
+            Command::Attach(args) => self.attach(args).await?,
+            Command::Detach { endpoint } => {
+                let request = v1::DetachRequest { endpoint };
+                let detached = view::Detached::from(answer(self.client.detach(request).await)?);
+                self.show(&detached, |d| format!("{}\n", d.endpoint))?;
+            }
+            Command::Status => return self.status().await,
+            Command::Members => {
+                let members = answer(self.client.members(v1::MembersRequest {}).await)?.members;
+                let members: Vec<_> = members.into_iter().map(view::Member::from).collect();
+                self.show(&members, |m| print::members(m))?;
+            }
+            Command::Fdb { network } => {
+                let entries = answer(self.client.fdb(v1::FdbRequest { network }).await)?.entries;
+                let entries: Vec<_> = entries.into_iter().map(view::FdbEntry::from).collect();
+                self.show(&entries, |e| print::fdb(e))?;
+            }
+            Command::Stats => {
+                let stats = view::Stats::from(answer(self.client.stats(v1::StatsRequest {}).await)?);
+                self.show(&stats, print::stats)?;
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn show<T: Serialize>(&self, document: &T, text: impl FnOnce(&T) -> String) -> Result<()> {
+        if self.json { output(&(serde_json::to_string(document)? + "\n")) } else { output(&text(document)) }
+    }
+
+    async fn status(mut self) -> Result<ExitCode> {
+        let status = view::Status::from(answer(self.client.status(v1::StatusRequest {}).await)?);
+        self.show(&status, print::status)?;
+        if !status.ready {
+            bail!("the node {} is not ready yet: it is restoring its endpoints, ask again in a moment", status.node);
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    async fn create(&mut self, args: CreateArgs) -> Result<()> {
+        let request = v1::CreateNetworkRequest {
+            name: args.name,
+            driver: args.driver,
+            vni: args.vni.map(|vni| vni.get()),
+            subnets: args.subnet,
+            gateways: args.gateway,
+            ip_ranges: args.ip_range,
+            mtu: args.mtu,
+            plain: args.plain,
+            internal: args.internal,
+            remotes: args.remote,
+            options: options(args.option)?,
+        };
+        let network = view::Network::from(answer(self.client.create_network(request).await)?);
+        self.show(&network, |n| format!("{}\n", n.id))
+    }
+
+    async fn attach(&mut self, args: AttachArgs) -> Result<()> {
+        let request = v1::AttachRequest {
+            network: args.network,
+            netns: netns(&args.netns)?,
+            ifname: args.ifname,
+            ips: args.ip,
+            mac: args.mac.map(|mac| mac.octets().to_vec()).unwrap_or_default(),
+        };
+        let endpoint = view::Attached::from(answer(self.client.attach(request).await)?);
+        self.show(&endpoint, print::attached)
+    }
+}
+
+/// `K=V`, or `K` alone as in Docker's `-o encrypted`.
+fn options(given: Vec<String>) -> Result<BTreeMap<String, String>> {
+    let mut options = BTreeMap::new();
+    for option in given {
+        let (name, value) = option.split_once('=').unwrap_or((&option, ""));
+        if options.insert(name.to_owned(), value.to_owned()).is_some() {
+            bail!("the option {name} is given twice: give it once");
+        }
+    }
+    Ok(options)
+}
+
+/// A path means what it means here, not what it would mean to the daemon.
+fn netns(name_or_path: &str) -> Result<String> {
+    if !name_or_path.contains('/') {
+        return Ok(name_or_path.to_owned());
+    }
+    let path = std::path::absolute(name_or_path).with_context(|| format!("cannot use the path {name_or_path}"))?;
+    let path = match path.strip_prefix("/proc/self") {
+        Ok(rest) => Path::new("/proc").join(std::process::id().to_string()).join(rest),
+        Err(_) => path,
+    };
+    path.into_os_string().into_string().ok().with_context(|| format!("the path {name_or_path} is not UTF-8"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_option_may_stand_alone_but_not_twice() {
+        let given = |texts: &[&str]| options(texts.iter().map(|t| (*t).to_owned()).collect());
+        let map = given(&["encrypted", "vlan=keep", "a=b=c"]).unwrap();
+        assert_eq!((map["encrypted"].as_str(), map["vlan"].as_str(), map["a"].as_str()), ("", "keep", "b=c"));
+        assert!(given(&["vlan=keep", "vlan=strip"]).is_err());
+    }
+
+    #[test]
+    fn a_namespace_path_is_made_absolute_and_self_is_the_caller() {
+        assert_eq!(netns("blue").unwrap(), "blue");
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(netns("./ns").unwrap(), here.join("ns").to_str().unwrap());
+        assert_eq!(netns("/proc/self/ns/net").unwrap(), format!("/proc/{}/ns/net", std::process::id()));
+    }
+}

@@ -1,0 +1,53 @@
+//! The command line.
+//!
+//! Arguments come in; one document (text or, with `--json`, JSON) goes out on standard output, or one line on
+//! standard error that says what failed, why, and what to do. The exit status is 0 for done, 1 for refused or
+//! failed, 2 for wrong usage. [`args`] is the grammar, [`client`] the way to the daemon, [`view`] the JSON
+//! documents, [`print`] their form for people.
+
+pub mod args;
+pub mod client;
+mod commands;
+pub mod print;
+mod up;
+pub mod view;
+
+use std::io::{ErrorKind, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+
+/// Runs the command that the process's arguments name.
+pub fn main() -> ExitCode {
+    // Wrong usage ends in here, with status 2; --help and --version with 0.
+    let cli = Cli::parse();
+    let done = match cli.command {
+        Command::Up(args) => up::run(*args, cli.global.socket),
+        command => commands::run(command, &cli.global),
+    };
+    match done {
+        Ok(status) => status,
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Says on one line what failed and why.
+fn complain(error: &anyhow::Error) {
+    let text: Vec<_> = format!("{error:#}").split_whitespace().map(str::to_owned).collect();
+    // There is nobody left to tell if this fails.
+    let _ = writeln!(std::io::stderr(), "weft: {}", text.join(" "));
+}
+
+/// Writes a document. A reader that has seen enough (`weft fdb | head`) is no failure.
+fn output(text: &str) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}

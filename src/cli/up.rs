@@ -1,0 +1,48 @@
+//! `weft up`: the daemon in the foreground.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use tracing_subscriber::EnvFilter;
+
+use super::args::{Docker, UpArgs};
+use crate::node::config::Config;
+use crate::node::daemon;
+use crate::node::state::Mode;
+
+/// What is logged unless RUST_LOG says otherwise. The netlink parser warns of whatever a newer kernel adds.
+const LOG: &str = "info,netlink_packet_route=error";
+
+/// Runs the daemon until it is told to end.
+pub(super) fn run(args: UpArgs, socket: PathBuf) -> Result<ExitCode> {
+    if args.bootstrap || args.join.is_some() {
+        bail!("this version of weft has standalone nodes only, it makes and joins no cluster: use --standalone");
+    }
+    if args.docker == Docker::On {
+        bail!(
+            "this version of weft has no Docker driver: use --docker off, and `weft attach` with a container's namespace"
+        );
+    }
+    let config = Config {
+        state_dir: std::path::absolute(&args.state_dir).context("cannot use the state directory's path")?,
+        socket,
+        name: args.name,
+        advertise: args.advertise,
+        vxlan_port: args.vxlan_port,
+        mode: args.standalone.then_some(Mode::Standalone),
+        workers: args.workers.map(usize::from),
+        until_stdin_closes: args.until_stdin_closes,
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG));
+    let stderr = std::io::stderr;
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_ansi(stderr().is_terminal()).init();
+    // The data plane has its own threads; the control side of one node is little work.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.context("cannot start the daemon's threads")?;
+    let done = runtime.block_on(daemon::run(config));
+    // A thread that waits for standard input, or for the kernel, does not hold up the end.
+    runtime.shutdown_background();
+    done.map(|()| ExitCode::SUCCESS)
+}

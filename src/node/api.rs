@@ -1,0 +1,251 @@
+//! The node's gRPC service: wire messages in, wire messages out, refusals as statuses of one line.
+//!
+//! Changes run on threads that may block, each holding the turn until it is done, so that a client that goes
+//! away does not let the next change overtake it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tonic::{Code, Request, Response, Status};
+use weft_control::define::DefineError;
+use weft_control::network::{Mode, Network, Subnet};
+use weft_proto::request::{self, Refused};
+use weft_proto::v1;
+use weft_proto::v1::node_server::Node as NodeService;
+use weft_vtep::drops::DropReason;
+use weft_vtep::switch::Place;
+
+use super::state::{self, Endpoint};
+use super::tables::Tables;
+use super::{Node, NodeError};
+
+/// The service.
+#[derive(Debug, Clone)]
+pub struct Api {
+    node: Arc<Node>,
+}
+
+impl Api {
+    /// A service of this node.
+    pub fn new(node: Arc<Node>) -> Api {
+        Api { node }
+    }
+
+    /// Makes a change on a thread that may block, when it is its turn.
+    async fn change<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Node) -> Result<T, NodeError> + Send + 'static,
+    ) -> Result<Response<T>, Status> {
+        let (turn, node) = (self.node.turn().await, Arc::clone(&self.node));
+        let done = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            work(&node)
+        });
+        match done.await {
+            Ok(done) => Ok(Response::new(done.map_err(status)?)),
+            Err(_) => Err(Status::internal("the daemon failed while it made the change; its log says more")),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl NodeService for Api {
+    async fn status(&self, _: Request<v1::StatusRequest>) -> Result<Response<v1::StatusResponse>, Status> {
+        let (identity, tables) = (&self.node.identity, self.node.tables());
+        let state::Mode::Standalone = identity.mode;
+        Ok(Response::new(v1::StatusResponse {
+            node: identity.name.clone(),
+            id: identity.id.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            advertise: identity.advertise.to_string(),
+            vxlan_port: identity.vxlan_port.into(),
+            mode: v1::NodeMode::Standalone.into(),
+            ready: self.node.is_ready(),
+            members_alive: 1,
+            networks: count(tables.networks.len()),
+            endpoints: count(tables.endpoints.len()),
+        }))
+    }
+
+    async fn members(&self, _: Request<v1::MembersRequest>) -> Result<Response<v1::MembersResponse>, Status> {
+        let identity = &self.node.identity;
+        let itself = v1::Member {
+            name: identity.name.clone(),
+            id: identity.id.clone(),
+            address: identity.advertise.to_string(),
+            state: v1::MemberState::Alive.into(),
+        };
+        Ok(Response::new(v1::MembersResponse { members: vec![itself] }))
+    }
+
+    async fn create_network(
+        &self,
+        request: Request<v1::CreateNetworkRequest>,
+    ) -> Result<Response<v1::Network>, Status> {
+        let asked = request::CreateNetwork::try_from(request.into_inner()).map_err(refused)?;
+        self.change(|node| Ok(network_to_wire(&node.create_network(asked)?, Vec::new()))).await
+    }
+
+    async fn list_networks(
+        &self,
+        _: Request<v1::ListNetworksRequest>,
+    ) -> Result<Response<v1::ListNetworksResponse>, Status> {
+        self.node.check_ready().map_err(status)?;
+        let tables = self.node.tables();
+        let networks = tables.networks.values().map(|n| whole_network(&tables, n)).collect();
+        Ok(Response::new(v1::ListNetworksResponse { networks }))
+    }
+
+    async fn inspect_network(
+        &self,
+        request: Request<v1::InspectNetworkRequest>,
+    ) -> Result<Response<v1::Network>, Status> {
+        self.node.check_ready().map_err(status)?;
+        let reference = request::reference(request.into_inner().network, "network").map_err(refused)?;
+        let tables = self.node.tables();
+        let network = tables.network(&reference).map_err(status)?;
+        Ok(Response::new(whole_network(&tables, network)))
+    }
+
+    async fn remove_network(
+        &self,
+        request: Request<v1::RemoveNetworkRequest>,
+    ) -> Result<Response<v1::RemoveNetworkResponse>, Status> {
+        let reference = request::reference(request.into_inner().network, "network").map_err(refused)?;
+        self.change(move |node| {
+            let network = node.remove_network(&reference)?;
+            Ok(v1::RemoveNetworkResponse { id: network.id, name: network.name })
+        })
+        .await
+    }
+
+    async fn attach(&self, request: Request<v1::AttachRequest>) -> Result<Response<v1::Endpoint>, Status> {
+        let asked = request::Attach::try_from(request.into_inner()).map_err(refused)?;
+        self.change(|node| {
+            let (endpoint, network) = node.attach(asked)?;
+            Ok(endpoint_to_wire(&endpoint, &network.name, true))
+        })
+        .await
+    }
+
+    async fn detach(&self, request: Request<v1::DetachRequest>) -> Result<Response<v1::Endpoint>, Status> {
+        let reference = request::reference(request.into_inner().endpoint, "endpoint").map_err(refused)?;
+        self.change(move |node| {
+            let (endpoint, network) = node.detach(&reference)?;
+            Ok(endpoint_to_wire(&endpoint, &network, false))
+        })
+        .await
+    }
+
+    async fn fdb(&self, request: Request<v1::FdbRequest>) -> Result<Response<v1::FdbResponse>, Status> {
+        self.node.check_ready().map_err(status)?;
+        let tables = self.node.tables();
+        let only = match request.into_inner().network {
+            Some(reference) => {
+                let reference = request::reference(reference, "network").map_err(refused)?;
+                Some(tables.network(&reference).map_err(status)?.vni)
+            }
+            None => None,
+        };
+        let names: HashMap<_, _> = tables.networks.values().map(|n| (n.vni, n.name.as_str())).collect();
+        let live = tables.endpoints.values();
+        let ports: HashMap<_, _> = live.filter_map(|l| Some((l.port?.id, l.endpoint.id.as_str()))).collect();
+        let mut rows = self.node.vtep.fdb();
+        rows.retain(|row| only.is_none_or(|vni| row.vni == vni));
+        rows.sort_by_key(|row| (row.vni, row.mac));
+        let entry = |row: &weft_vtep::switch::FdbRow| {
+            let (kind, place) = match row.place {
+                // A port that was removed in this very moment has no endpoint any more.
+                Place::Local(port) => (v1::FdbKind::Local, v1::fdb_entry::Place::Port((*ports.get(&port)?).to_owned())),
+                Place::Vtep(address) => (v1::FdbKind::Static, v1::fdb_entry::Place::Vtep(address.to_string())),
+            };
+            let kind = if row.learned { v1::FdbKind::Learned } else { kind };
+            Some(v1::FdbEntry {
+                network: (*names.get(&row.vni)?).to_owned(),
+                vni: row.vni.get(),
+                mac: row.mac.octets().to_vec(),
+                kind: kind.into(),
+                place: Some(place),
+            })
+        };
+        Ok(Response::new(v1::FdbResponse { entries: rows.iter().filter_map(entry).collect() }))
+    }
+
+    async fn stats(&self, _: Request<v1::StatsRequest>) -> Result<Response<v1::StatsResponse>, Status> {
+        let stats = self.node.vtep.stats();
+        let drops = DropReason::ALL.iter().map(|r| (r.name().to_owned(), stats.drops_of(*r))).collect();
+        Ok(Response::new(v1::StatsResponse {
+            tx_frames: stats.tx_frames,
+            tx_bytes: stats.tx_bytes,
+            rx_frames: stats.rx_frames,
+            rx_bytes: stats.rx_bytes,
+            drops,
+        }))
+    }
+}
+
+fn whole_network(tables: &Tables, network: &Network) -> v1::Network {
+    let endpoints = tables.endpoints_of(&network.id);
+    let endpoints = endpoints.map(|l| endpoint_to_wire(&l.endpoint, &network.name, l.port.is_some()));
+    network_to_wire(network, endpoints.collect())
+}
+
+fn network_to_wire(network: &Network, endpoints: Vec<v1::Endpoint>) -> v1::Network {
+    let mode = match network.mode {
+        Mode::Plain => v1::NetworkMode::Plain,
+        Mode::Sealed => v1::NetworkMode::Sealed,
+    };
+    let subnet = |s: &Subnet| v1::Subnet {
+        subnet: s.subnet.to_string(),
+        gateway: s.gateway.map(|g| g.to_string()).unwrap_or_default(),
+        ip_range: s.ip_range.map(|r| r.to_string()).unwrap_or_default(),
+    };
+    v1::Network {
+        id: network.id.clone(),
+        name: network.name.clone(),
+        driver: Network::DRIVER.to_owned(),
+        vni: network.vni.get(),
+        mtu: network.mtu.into(),
+        mode: mode.into(),
+        subnets: network.subnets.iter().map(subnet).collect(),
+        internal: network.internal,
+        remotes: network.remotes.iter().map(ToString::to_string).collect(),
+        options: network.options.clone(),
+        endpoints,
+    }
+}
+
+fn endpoint_to_wire(endpoint: &Endpoint, network: &str, up: bool) -> v1::Endpoint {
+    let state = if up { v1::EndpointState::Up } else { v1::EndpointState::Lost };
+    v1::Endpoint {
+        id: endpoint.id.clone(),
+        network: network.to_owned(),
+        mac: endpoint.mac.octets().to_vec(),
+        ips: endpoint.ips.iter().map(ToString::to_string).collect(),
+        ifname: endpoint.ifname.clone(),
+        netns: endpoint.netns.display().to_string(),
+        state: state.into(),
+    }
+}
+
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+fn refused(refused: Refused) -> Status {
+    status(refused.into())
+}
+
+/// The refusal as a client sees it.
+fn status(error: NodeError) -> Status {
+    let code = match &error {
+        NodeError::Request(_) | NodeError::BadMac(_) => Code::InvalidArgument,
+        NodeError::Define(DefineError::NameInUse(_) | DefineError::VniInUse { .. }) => Code::AlreadyExists,
+        NodeError::MacInUse { .. } => Code::AlreadyExists,
+        NodeError::Define(_) => Code::InvalidArgument,
+        NodeError::Lookup(_) | NodeError::NoSuchEndpoint(_) | NodeError::SeveralEndpoints(_) => Code::NotFound,
+        NodeError::NotReady => Code::Unavailable,
+        _ => Code::FailedPrecondition,
+    };
+    Status::new(code, error.to_string())
+}

@@ -1,0 +1,174 @@
+//! The daemon's life: start, ready, end.
+//!
+//! The order matters. The lock on the state directory comes first, so that two daemons never work on one
+//! state; the VXLAN port next, since without it there is nothing to serve; then the socket answers, `status`
+//! already with "not ready"; then the endpoints come back. Whatever fails on the way, one line says so and
+//! nothing is left but an empty state directory.
+
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use tokio::sync::oneshot;
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::transport::Server;
+use weft_proto::v1::DESCRIPTORS;
+use weft_proto::v1::node_server::NodeServer;
+use weft_vtep::io::{StartError, Vtep, VtepConfig};
+
+use super::Node;
+use super::api::Api;
+use super::config::Config;
+use super::error::device_advice;
+use super::notify::{self, Ending};
+use super::reconcile::PERIOD;
+use super::socket::ApiSocket;
+use super::state::{Identity, State, StateDir};
+
+/// How long open requests may take to finish when the daemon ends.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// Runs the daemon until it is told to end.
+pub async fn run(config: Config) -> Result<()> {
+    check_privileges()?;
+    // From here on a signal ends the daemon in order, however early it comes.
+    let mut ending = Ending::watch(config.until_stdin_closes)?;
+    let dir = StateDir::open(&config.state_dir)?;
+    let state = dir.load()?;
+    let identity = config.identity(state.as_ref().map(|s| &s.node))?;
+    let (socket, listener) = ApiSocket::bind(&config.socket)?;
+    let vtep = start_vtep(&identity, &config)?;
+    let (networks, endpoints) = state.map(|s| (s.networks, s.endpoints)).unwrap_or_default();
+    let state = State::new(identity.clone(), networks, endpoints);
+    dir.save(&state)?;
+
+    let node = Arc::new(Node::new(identity, vtep, dir));
+    let (stop, server) = serve(&node, tokio::net::UnixListener::from_std(listener)?)?;
+    let restored = {
+        let (turn, node) = (node.turn().await, Arc::clone(&node));
+        spawn_blocking(move || {
+            let _turn = turn;
+            node.restore(state)
+        })
+    };
+    let outcome = tokio::select! {
+        restored = restored => restored.context("the daemon failed while it restored its state").flatten(),
+        () = ending.wait() => return Ok(()),
+    };
+    if outcome.is_ok() {
+        notify::ready();
+        tokio::select! {
+            () = ending.wait() => {}
+            () = look_after(&node) => {}
+        }
+    }
+    // The file goes first: nobody should find it and then not be answered.
+    drop(socket);
+    drop(stop);
+    // A change that is under way is finished; a client that does not hang up is not waited for.
+    let _turn = node.turn().await;
+    let _ = timeout(FAREWELL, server).await;
+    outcome
+}
+
+fn start_vtep(identity: &Identity, config: &Config) -> Result<Vtep> {
+    let (local, port) = (identity.advertise, identity.vxlan_port);
+    Vtep::start(VtepConfig { local, port, workers: config.workers }).map_err(|error| {
+        let advice = match &error {
+            StartError::NoSuchAddress { .. } => "; give one of this host's with --advertise",
+            StartError::PortTaken { .. } => "; end that program, or choose another port with --vxlan-port",
+            StartError::System { source, .. } => device_advice(source),
+        };
+        anyhow::anyhow!("{error}{advice}")
+    })
+}
+
+/// Answers on the socket until the sender is dropped.
+fn serve(node: &Arc<Node>, listener: tokio::net::UnixListener) -> Result<(oneshot::Sender<()>, JoinHandle<()>)> {
+    let (stop, stopped) = oneshot::channel::<()>();
+    let (health, health_service) = tonic_health::server::health_reporter();
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .context("cannot offer gRPC reflection")?;
+    let api = NodeServer::new(Api::new(Arc::clone(node)));
+    let node = Arc::clone(node);
+    let server = tokio::spawn(async move {
+        health.set_not_serving::<NodeServer<Api>>().await;
+        let tell_ready = async {
+            node.wait_ready().await;
+            health.set_serving::<NodeServer<Api>>().await;
+            std::future::pending::<()>().await;
+        };
+        let served = Server::builder()
+            .add_service(health_service)
+            .add_service(reflection)
+            .add_service(api)
+            .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async {
+                let _ = stopped.await;
+            });
+        tokio::select! {
+            served = served => if let Err(error) = served {
+                tracing::error!("the socket is not served any more: {error}");
+            },
+            () = tell_ready => {}
+        }
+    });
+    Ok((stop, server))
+}
+
+/// Notices sandboxes that end.
+async fn look_after(node: &Arc<Node>) {
+    let mut ticks = interval(PERIOD);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let (turn, node) = (node.turn().await, Arc::clone(node));
+        let look = spawn_blocking(move || {
+            let _turn = turn;
+            node.reconcile();
+        });
+        if look.await.is_err() {
+            tracing::error!("looking after the endpoints failed");
+        }
+    }
+}
+
+/// Refuses to start where no endpoint could ever be attached, rather than at the first one.
+fn check_privileges() -> Result<()> {
+    let status = fs::read_to_string("/proc/thread-self/status").context("cannot read this process's capabilities")?;
+    let missing = missing_capabilities(&status);
+    if !missing.is_empty() {
+        bail!(
+            "the daemon lacks {}, which it needs to make and move TAP devices: run it as root",
+            missing.join(" and ")
+        );
+    }
+    let tun = fs::OpenOptions::new().read(true).write(true).open("/dev/net/tun");
+    tun.map(drop).map_err(|error| anyhow::anyhow!("cannot open /dev/net/tun: {error}{}", device_advice(&error)))
+}
+
+/// Those of the needed capabilities that are not in the effective set (capabilities(7) has the numbers).
+fn missing_capabilities(status: &str) -> Vec<&'static str> {
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let effective = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0);
+    let needed = [("CAP_NET_ADMIN", 12), ("CAP_SYS_ADMIN", 21)];
+    needed.into_iter().filter(|(_, bit)| effective & (1 << bit) == 0).map(|(name, _)| name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn capabilities_are_read_from_the_effective_set() {
+        let status = |effective: &str| format!("Name:\tweft\nCapPrm:\t000001ffffffffff\nCapEff:\t{effective}\n");
+        assert!(missing_capabilities(&status("000001ffffffffff")).is_empty());
+        assert_eq!(missing_capabilities(&status("0000000000001000")), ["CAP_SYS_ADMIN"]);
+        assert_eq!(missing_capabilities(&status("0000000000000000")), ["CAP_NET_ADMIN", "CAP_SYS_ADMIN"]);
+    }
+}

@@ -1,0 +1,192 @@
+//! Attaching and detaching endpoints.
+//!
+//! The device is made in the daemon's own namespace and then moved: a file that is opened inside a sandbox
+//! keeps the sandbox alive. Until the endpoint is committed everything that was done for it is undone by
+//! dropping what was made: a device that is not persistent goes with its file.
+
+use ipnet::IpNet;
+use tracing::{info, warn};
+use weft_control::network::Network;
+use weft_proto::request;
+use weft_vtep::addr::Mac;
+use weft_vtep::io::Tap;
+
+use super::state::Endpoint;
+use super::tables::{Live, Port};
+use super::{Node, NodeError, new_id};
+use crate::sandbox::{LinkSpec, Netns, link, route};
+
+impl Node {
+    /// Puts an interface on a network into a sandbox. Blocks; the caller has the turn.
+    pub(super) fn attach(&self, asked: request::Attach) -> Result<(Endpoint, Network), NodeError> {
+        self.check_ready()?;
+        link::check_name(&asked.ifname)?;
+        let network = self.tables().network(&asked.network)?.clone();
+        let mac = self.choose_mac(&network, asked.mac)?;
+        self.check_underlay(&network)?;
+        let id = new_id();
+        let ips = match self.tables_mut().spaces.get_mut(&network.id) {
+            Some(space) => space.assign(&asked.ips, &id)?,
+            None => Vec::new(),
+        };
+        match self.make_endpoint(&network, &asked, &id, mac, ips) {
+            Ok(live) => {
+                let endpoint = live.endpoint.clone();
+                self.tables_mut().endpoints.insert(id, live);
+                info!(endpoint = endpoint.id, network = network.name, netns = %endpoint.netns.display(), "attached");
+                Ok((endpoint, network))
+            }
+            Err(error) => {
+                self.release(&network.id, &id);
+                Err(error)
+            }
+        }
+    }
+
+    /// Makes the endpoint's device and dresses it.
+    fn make_endpoint(
+        &self,
+        network: &Network,
+        asked: &request::Attach,
+        id: &str,
+        mac: Mac,
+        ips: Vec<IpNet>,
+    ) -> Result<Live, NodeError> {
+        let (ifname, netns) = (asked.ifname.clone(), Netns::open(&asked.netns)?);
+        if link::lookup_name(&netns, &ifname)?.is_some() {
+            return Err(link::LinkError::NameTaken { ifname, netns: netns.path().to_owned() }.into());
+        }
+        // Unique on the host, and not to be mistaken for anybody else's.
+        let temporary = format!("wf{}", &id[..12]);
+        let tap = Tap::create(&temporary).map_err(|e| device("make a TAP device", e))?;
+        let spec = LinkSpec { ifname: ifname.clone(), mac, mtu: network.mtu.into(), addresses: ips.clone() };
+        let ifindex = link::plug(&temporary, &netns, &spec)?;
+        for ip in ips.iter().filter(|_| !network.internal) {
+            let gateway = network.subnet_of(ip.addr()).and_then(|s| s.gateway);
+            if let Some(gateway) = gateway.filter(|g| *g != ip.addr()) {
+                route::add_default(&netns, ifindex, gateway)?;
+            }
+        }
+        let (id, network_id, path) = (id.to_owned(), network.id.clone(), netns.path().to_owned());
+        let netns_identity = netns.identity();
+        let endpoint = Endpoint { id, network: network_id, mac, ips, ifname, ifindex, netns: path, netns_identity };
+        self.commit(network, endpoint, tap)
+    }
+
+    /// Remembers the endpoint, makes its device lasting, and hands it to the data plane.
+    fn commit(&self, network: &Network, endpoint: Endpoint, tap: Tap) -> Result<Live, NodeError> {
+        let state = {
+            let tables = self.tables();
+            let endpoints = tables.endpoints.values().map(|l| &l.endpoint).chain([&endpoint]);
+            self.state(tables.networks.values(), endpoints)
+        };
+        // The device becomes lasting only once the endpoint is remembered: the other way round, a crash between the
+        // two would leave an interface that nobody knows of.
+        let saved = self.dir.save(&state).map_err(NodeError::from);
+        let lasting = saved.and_then(|()| tap.set_persist(true).map_err(|e| device("keep the TAP device", e)));
+        match lasting.and_then(|()| Ok(self.vtep.add_port(network.vni, endpoint.mac, tap)?)) {
+            Ok(id) => Ok(Live { endpoint, port: Some(Port { id, pins_netns: false }) }),
+            Err(error) => {
+                // If it had become lasting, dropping its file was not enough.
+                delete_left_over(&endpoint);
+                self.forget_saved(&endpoint);
+                Err(error)
+            }
+        }
+    }
+
+    /// Removes an endpoint and its interface. Blocks; the caller has the turn.
+    pub(super) fn detach(&self, reference: &str) -> Result<(Endpoint, String), NodeError> {
+        self.check_ready()?;
+        let (live, state) = {
+            let tables = self.tables();
+            let live = tables.find_endpoint(reference)?.clone();
+            let others = tables.endpoints.values().map(|l| &l.endpoint).filter(|e| e.id != live.endpoint.id);
+            let state = self.state(tables.networks.values(), others);
+            (live, state)
+        };
+        // A full disk shows before the device is touched.
+        let prepared = self.dir.prepare(&state)?;
+        let endpoint = live.endpoint;
+        match live.port {
+            Some(port) => self.unplug(port.id),
+            None => delete_left_over(&endpoint),
+        }
+        // Without its device the endpoint is lost, whatever becomes of the state.
+        if let Some(live) = self.tables_mut().endpoints.get_mut(&endpoint.id) {
+            live.port = None;
+        }
+        prepared.commit()?;
+        self.tables_mut().endpoints.remove(&endpoint.id);
+        self.release(&endpoint.network, &endpoint.id);
+        info!(endpoint = endpoint.id, "detached");
+        let network = self.network_name(&endpoint);
+        Ok((endpoint, network))
+    }
+
+    /// The name of an endpoint's network.
+    pub(super) fn network_name(&self, endpoint: &Endpoint) -> String {
+        let tables = self.tables();
+        let network = tables.networks.values().find(|n| n.id == endpoint.network);
+        network.map(|n| n.name.clone()).unwrap_or_default()
+    }
+
+    /// Takes the port from the data plane. Its device is gone when this returns.
+    pub(super) fn unplug(&self, port: weft_vtep::addr::PortId) {
+        if let Some(tap) = self.vtep.remove_port(port) {
+            // A device that is gone with its namespace has nothing to unset.
+            let _ = tap.set_persist(false);
+        }
+    }
+
+    fn choose_mac(&self, network: &Network, asked: Option<[u8; 6]>) -> Result<Mac, NodeError> {
+        let tables = self.tables();
+        let holder = |mac: Mac| tables.endpoints_of(&network.id).find(|l| l.endpoint.mac == mac);
+        match asked.map(Mac::new) {
+            Some(mac) if !mac.is_station() => Err(NodeError::BadMac(mac)),
+            Some(mac) => match holder(mac) {
+                Some(live) => Err(NodeError::MacInUse { mac, holder: live.endpoint.id.clone() }),
+                None => Ok(mac),
+            },
+            None => loop {
+                let mac = Mac::local_from(rand::random());
+                if holder(mac).is_none() {
+                    return Ok(mac);
+                }
+            },
+        }
+    }
+
+    fn release(&self, network_id: &str, endpoint_id: &str) {
+        if let Some(space) = self.tables_mut().spaces.get_mut(network_id) {
+            space.release(endpoint_id);
+        }
+    }
+
+    /// Writes the state without an endpoint that may have been saved and did not come to be.
+    fn forget_saved(&self, endpoint: &Endpoint) {
+        let state = {
+            let tables = self.tables();
+            self.state(tables.networks.values(), tables.endpoints.values().map(|l| &l.endpoint))
+        };
+        if let Err(error) = self.dir.save(&state) {
+            warn!("{error}; after a restart the endpoint {} is shown as lost, detach it then", endpoint.id);
+        }
+    }
+}
+
+/// Removes the device of an endpoint that the data plane has lost, if it is still in its sandbox.
+fn delete_left_over(endpoint: &Endpoint) {
+    let Ok(netns) = Netns::find(&endpoint.netns, endpoint.netns_identity) else { return };
+    // The index alone could be another link's by now.
+    let ours = link::lookup(&netns, endpoint.ifindex).ok().flatten().filter(|l| l.mac == Some(endpoint.mac));
+    if let Some(link) = ours
+        && let Err(error) = link::delete(&netns, link.index)
+    {
+        warn!(endpoint = endpoint.id, "{error}");
+    }
+}
+
+pub(super) fn device(doing: impl Into<String>, source: std::io::Error) -> NodeError {
+    NodeError::Device { doing: doing.into(), source }
+}

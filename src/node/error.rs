@@ -1,0 +1,115 @@
+//! Why the node refuses a change. The change left nothing behind.
+
+use std::io;
+use std::net::IpAddr;
+
+use weft_control::define::DefineError;
+use weft_control::network::{Lookup, Mode};
+use weft_control::space::AssignError;
+use weft_proto::request::Refused;
+use weft_vtep::addr::Mac;
+use weft_vtep::io::TableError;
+
+use super::state::StateError;
+use crate::sandbox::{LinkError, NetnsError};
+
+/// Why the node refuses a change. The change left nothing behind.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The message is no request.
+    #[error(transparent)]
+    Request(#[from] Refused),
+    /// The network cannot be as it is asked for.
+    #[error(transparent)]
+    Define(#[from] DefineError),
+    /// The network is not there.
+    #[error(transparent)]
+    Lookup(#[from] Lookup),
+    /// The endpoint gets no addresses.
+    #[error(transparent)]
+    Assign(#[from] AssignError),
+    /// The data plane refuses.
+    #[error("the data plane refuses: {0}")]
+    Table(#[from] TableError),
+    /// The namespace cannot be used.
+    #[error(transparent)]
+    Netns(#[from] NetnsError),
+    /// The interface cannot be made.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// The state cannot be written.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// Too early.
+    #[error("the node is not ready yet: it is restoring its endpoints, try again in a moment")]
+    NotReady,
+    /// The network is in use.
+    #[error("the network `{network}` has endpoints ({endpoints}): detach them first, with `weft detach`")]
+    HasEndpoints {
+        /// The network.
+        network: String,
+        /// Their identifiers, as text.
+        endpoints: String,
+    },
+    /// The endpoint is not there.
+    #[error("there is no endpoint `{0}`; `weft network inspect` lists those of a network")]
+    NoSuchEndpoint(String),
+    /// The beginning of an id is not enough.
+    #[error("`{0}` is the beginning of several endpoints' ids: give more of it")]
+    SeveralEndpoints(String),
+    /// No station can have the MAC address.
+    #[error(
+        "{0} cannot be an endpoint's MAC address, it is a group address or zero: choose another, or leave --mac out"
+    )]
+    BadMac(Mac),
+    /// Another endpoint has the MAC address.
+    #[error("the MAC address {mac} is held by the endpoint {holder}: choose another, or leave --mac out")]
+    MacInUse {
+        /// The address.
+        mac: Mac,
+        /// Who has it.
+        holder: String,
+    },
+    /// The underlay carries less than when the network was made.
+    #[error(
+        "the network's MTU is {mtu}, but the underlay's is {underlay} now, which carries {max} inside a {mode} tunnel: \
+         raise the underlay's, or make the network with --mtu {max}"
+    )]
+    UnderlayShrunk {
+        /// The network's MTU.
+        mtu: u16,
+        /// The underlay's.
+        underlay: u32,
+        /// The most that it carries.
+        max: u32,
+        /// The network's mode.
+        mode: Mode,
+    },
+    /// The tunnel address is not this host's any more.
+    #[error(
+        "no interface of this host that is up has the tunnel address {0}: give it back, or restart weft with --advertise"
+    )]
+    AddressGone(IpAddr),
+    /// The underlay cannot be examined.
+    #[error("{0}")]
+    Underlay(String),
+    /// The device cannot be made or changed.
+    #[error("cannot {doing}: {source}{}", device_advice(.source))]
+    Device {
+        /// What was being done.
+        doing: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// What usually helps when the kernel refuses a TAP device.
+pub(super) fn device_advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            "; there is no /dev/net/tun: load the module with `modprobe tun`, or give the container the device"
+        }
+        io::ErrorKind::PermissionDenied => "; it needs CAP_NET_ADMIN and access to /dev/net/tun: run as root",
+        _ => "",
+    }
+}

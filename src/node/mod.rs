@@ -1,0 +1,24 @@
+//! The node: the daemon that joins what the user wants, the data plane and the system.
+//!
+//! [`daemon`] starts and ends it. [`Node`] holds its networks and endpoints and changes them, one change after
+//! another, each of them wholly or not at all; every change is written to the state directory ([`state`])
+//! before it is answered. [`api`] serves it over the unix socket ([`socket`]); [`reconcile`] brings endpoints
+//! back after a restart and notices those whose namespace has gone.
+
+pub mod api;
+pub mod config;
+pub mod daemon;
+mod endpoints;
+mod error;
+mod networks;
+mod notify;
+pub mod reconcile;
+mod restore;
+pub mod socket;
+pub mod state;
+mod tables;
+pub mod underlay;
+
+pub use error::NodeError;
+pub use tables::Node;
+use tables::new_id;

@@ -1,0 +1,101 @@
+//! Making and removing networks.
+
+use std::net::IpAddr;
+
+use tracing::info;
+use weft_control::define::{Surroundings, define, max_mtu};
+use weft_control::network::{Network, find};
+use weft_control::options::{OptionError, Options};
+use weft_control::space::Space;
+use weft_proto::request;
+use weft_vtep::switch::NetworkSpec;
+
+use super::tables::Tables;
+use super::{Node, NodeError, new_id, underlay};
+
+impl Node {
+    /// Makes a network. Blocks; the caller has the turn.
+    pub(super) fn create_network(&self, asked: request::CreateNetwork) -> Result<Network, NodeError> {
+        self.check_ready()?;
+        let underlay_mtu = underlay::mtu(self.identity.advertise)?;
+        let network = {
+            let tables = self.tables();
+            let networks: Vec<_> = tables.networks.values().collect();
+            let tunnel = self.identity.advertise;
+            define(asked, new_id(), Surroundings { networks: &networks, tunnel, underlay_mtu, can_seal: false })?
+        };
+        self.vtep.add_network(spec(&network).map_err(weft_control::define::DefineError::from)?)?;
+        let saved = {
+            let tables = self.tables();
+            let networks = tables.networks.values().chain([&network]);
+            self.dir.save(&self.state(networks, tables.endpoints.values().map(|l| &l.endpoint)))
+        };
+        if let Err(error) = saved {
+            // It was added a moment ago, and nobody else changes networks meanwhile.
+            let _ = self.vtep.remove_network(network.vni);
+            return Err(error.into());
+        }
+        let mut tables = self.tables_mut();
+        tables.spaces.insert(network.id.clone(), Space::new(&network));
+        tables.networks.insert(network.name.clone(), network.clone());
+        info!(network = network.name, vni = network.vni.get(), "network made");
+        Ok(network)
+    }
+
+    /// Removes a network that has no endpoints. Blocks; the caller has the turn.
+    pub(super) fn remove_network(&self, reference: &str) -> Result<Network, NodeError> {
+        self.check_ready()?;
+        let (network, state) = {
+            let tables = self.tables();
+            let network = tables.network(reference)?.clone();
+            let endpoints: Vec<_> = tables.endpoints_of(&network.id).map(|l| l.endpoint.id.clone()).collect();
+            if !endpoints.is_empty() {
+                return Err(NodeError::HasEndpoints { network: network.name, endpoints: some_of(&endpoints) });
+            }
+            let others = tables.networks.values().filter(|n| n.id != network.id);
+            let state = self.state(others, tables.endpoints.values().map(|l| &l.endpoint));
+            (network, state)
+        };
+        self.dir.save(&state)?;
+        // The state is what counts from here on; a VNI that the data plane does not know is removed as well as can be.
+        let _ = self.vtep.remove_network(network.vni);
+        let mut tables = self.tables_mut();
+        tables.networks.remove(&network.name);
+        tables.spaces.remove(&network.id);
+        info!(network = network.name, "network removed");
+        Ok(network)
+    }
+
+    /// Refuses if the underlay has shrunk since the network was made: its frames would not pass.
+    pub(super) fn check_underlay(&self, network: &Network) -> Result<(), NodeError> {
+        let tunnel: IpAddr = self.identity.advertise;
+        let (underlay, mode, mtu) = (underlay::mtu(tunnel)?, network.mode, network.mtu);
+        let max = max_mtu(underlay, mode, tunnel);
+        if u32::from(mtu) > max { Err(NodeError::UnderlayShrunk { mtu, underlay, max, mode }) } else { Ok(()) }
+    }
+}
+
+impl Tables {
+    /// The network with this name, id, or beginning of an id.
+    pub(super) fn network(&self, reference: &str) -> Result<&Network, NodeError> {
+        Ok(find(self.networks.values(), reference)?)
+    }
+}
+
+/// What the data plane has to know of a network.
+pub(super) fn spec(network: &Network) -> Result<NetworkSpec, OptionError> {
+    let options = Options::parse(&network.options)?;
+    Ok(NetworkSpec {
+        remotes: network.remotes.clone(),
+        trust_macs: options.trust_macs,
+        keep_vlan: options.keep_vlan,
+        ..NetworkSpec::new(network.vni, network.mtu)
+    })
+}
+
+/// The first few of a list that may be long.
+fn some_of(ids: &[String]) -> String {
+    const SHOWN: usize = 8;
+    let shown = ids.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if ids.len() > SHOWN { format!("{shown} and {} more", ids.len() - SHOWN) } else { shown }
+}

@@ -1,0 +1,62 @@
+//! Noticing endpoints whose sandbox has gone.
+//!
+//! A sandbox that ends takes the device with it, unless the device's file was opened inside: after a restart it
+//! is the daemon that keeps the sandbox alive. So every few seconds the daemon looks whether anybody else still
+//! knows it, by its path or by being in it, and lets go if not.
+
+use std::collections::HashSet;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::Duration;
+
+use tracing::info;
+
+use super::Node;
+use super::tables::Live;
+use crate::sandbox::Identity;
+
+/// How often to look.
+pub const PERIOD: Duration = Duration::from_secs(5);
+
+impl Node {
+    /// Lets go of endpoints whose sandbox or device has gone. Blocks; the caller has the turn.
+    pub fn reconcile(&self) {
+        let candidates: Vec<_> = self.tables().endpoints.values().filter(|l| l.port.is_some()).cloned().collect();
+        if candidates.is_empty() {
+            return;
+        }
+        let inhabited = if candidates.iter().any(pins) { inhabited_namespaces() } else { HashSet::new() };
+        for live in candidates {
+            let Some(port) = live.port else { continue };
+            let endpoint = &live.endpoint;
+            let known = || identity_at(&endpoint.netns) == Some(endpoint.netns_identity);
+            let abandoned = pins(&live) && !inhabited.contains(&endpoint.netns_identity) && !known();
+            if self.vtep.port_alive(port.id) && !abandoned {
+                continue;
+            }
+            self.unplug(port.id);
+            if let Some(live) = self.tables_mut().endpoints.get_mut(&endpoint.id) {
+                live.port = None;
+            }
+            info!(
+                "the endpoint {} is lost: its namespace has ended; `weft detach {0}` frees its addresses",
+                endpoint.id
+            );
+        }
+    }
+}
+
+fn pins(live: &Live) -> bool {
+    live.port.is_some_and(|port| port.pins_netns)
+}
+
+/// The network namespaces that some process is in.
+fn inhabited_namespaces() -> HashSet<Identity> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes.filter_map(|process| identity_at(&process.path().join("ns/net"))).collect()
+}
+
+fn identity_at(path: &Path) -> Option<Identity> {
+    fs::metadata(path).ok().map(|meta| Identity { dev: meta.dev(), inode: meta.ino() })
+}

@@ -1,0 +1,68 @@
+//! Bringing the networks and endpoints back after a restart.
+//!
+//! A persistent TAP outlives its daemon inside its sandbox, with its addresses and the connections through it.
+//! It is opened again from a thread inside the sandbox, under its present name.
+
+use anyhow::{Context, Result};
+use tracing::warn;
+use weft_control::space::Space;
+use weft_vtep::io::Tap;
+
+use super::endpoints::device;
+use super::networks::spec;
+use super::state::{Endpoint, State};
+use super::tables::{Live, Port, Tables};
+use super::{Node, NodeError};
+use crate::sandbox::{Netns, link};
+
+impl Node {
+    /// Restores what the state says. Blocks; nobody else changes the node meanwhile.
+    ///
+    /// A network that cannot be restored is an error: nothing of the state may be lost by going on without it. An
+    /// endpoint that cannot is kept as lost, since its sandbox may rightly have ended while no daemon was looking.
+    pub fn restore(&self, state: State) -> Result<()> {
+        let mut tables = Tables::default();
+        for network in state.networks {
+            let what = || format!("cannot restore the network {}", network.name);
+            self.vtep.add_network(spec(&network).with_context(what)?).with_context(what)?;
+            tables.spaces.insert(network.id.clone(), Space::new(&network));
+            tables.networks.insert(network.name.clone(), network);
+        }
+        for endpoint in state.endpoints {
+            let live = self.restore_endpoint(&mut tables, endpoint);
+            tables.endpoints.insert(live.endpoint.id.clone(), live);
+        }
+        *self.tables_mut() = tables;
+        self.set_ready();
+        Ok(())
+    }
+
+    fn restore_endpoint(&self, tables: &mut Tables, endpoint: Endpoint) -> Live {
+        if let Some(space) = tables.spaces.get_mut(&endpoint.network) {
+            for ip in &endpoint.ips {
+                if let Err(error) = space.restore(*ip, &endpoint.id) {
+                    warn!(endpoint = endpoint.id, "{error}");
+                }
+            }
+        }
+        let port = self.reattach(tables, &endpoint);
+        if let Err(error) = &port {
+            warn!("the endpoint {} is lost: {error}; `weft detach {0}` frees its addresses", endpoint.id);
+        }
+        Live { endpoint, port: port.ok() }
+    }
+
+    fn reattach(&self, tables: &Tables, endpoint: &Endpoint) -> Result<Port, NodeError> {
+        let netns = Netns::find(&endpoint.netns, endpoint.netns_identity)?;
+        // The name may have been changed inside, the index not; the MAC address shows that the index is still ours.
+        let found = link::lookup(&netns, endpoint.ifindex)?.filter(|l| l.mac == Some(endpoint.mac));
+        let link = found.ok_or_else(|| link::LinkError::NoSuchLink(endpoint.ifname.clone()))?;
+        let tap = netns.run(|| Tap::reattach(&link.name))?;
+        let tap = tap.map_err(|e| device(format!("open the TAP device {} again", link.name), e))?;
+        let network = tables.networks.values().find(|n| n.id == endpoint.network);
+        let network =
+            network.ok_or_else(|| weft_control::network::Lookup::None { reference: endpoint.network.clone() })?;
+        let id = self.vtep.add_port(network.vni, endpoint.mac, tap)?;
+        Ok(Port { id, pins_netns: true })
+    }
+}

@@ -1,0 +1,317 @@
+//! The state directory: what the node remembers over a restart.
+//!
+//! One directory belongs to one daemon, which holds a lock on it. The state is one JSON file that is replaced
+//! as a whole: a new file is written and synced beside it ([`StateDir::prepare`]), where a full disk shows,
+//! and renamed over it ([`Prepared::commit`]). A file that does not parse is reported and never written over.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::net::IpAddr;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use weft_control::network::Network;
+use weft_vtep::addr::Mac;
+
+use crate::sandbox;
+
+/// The version of the file's form. A newer one is not read; an older one would be converted here.
+const VERSION: u32 = 1;
+
+/// How a node lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// It knows itself and the VTEPs it was told.
+    Standalone,
+}
+
+/// Who the node is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Random, hexadecimal, for good.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// How it lives.
+    pub mode: Mode,
+    /// The address that its tunnels end at.
+    pub advertise: IpAddr,
+    /// The UDP port of its VTEP.
+    pub vxlan_port: u16,
+}
+
+/// An endpoint as it is remembered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// Random, hexadecimal.
+    pub id: String,
+    /// The identifier of its network.
+    pub network: String,
+    /// Its MAC address.
+    #[serde(with = "mac_text")]
+    pub mac: Mac,
+    /// Its addresses.
+    pub ips: Vec<IpNet>,
+    /// Its interface's name when it was attached.
+    pub ifname: String,
+    /// Its interface's index in its namespace: names change, this does not.
+    pub ifindex: u32,
+    /// Where its namespace was when it was attached.
+    pub netns: PathBuf,
+    /// Which namespace that was.
+    pub netns_identity: sandbox::Identity,
+}
+
+/// All that a node remembers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    version: u32,
+    /// Who it is.
+    pub node: Identity,
+    /// Its networks.
+    pub networks: Vec<Network>,
+    /// Its endpoints.
+    pub endpoints: Vec<Endpoint>,
+}
+
+impl State {
+    /// The state of a node with these networks and endpoints.
+    pub fn new(node: Identity, networks: Vec<Network>, endpoints: Vec<Endpoint>) -> State {
+        State { version: VERSION, node, networks, endpoints }
+    }
+}
+
+/// Why the state directory cannot be used. The state file is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// Another daemon has it.
+    #[error("the state directory {} is in use by another weft{holder}: end that one, or choose another with --state-dir", .dir.display())]
+    InUse {
+        /// The directory.
+        dir: PathBuf,
+        /// ` (process N)`, or nothing if it did not say.
+        holder: String,
+    },
+    /// The file is damaged.
+    #[error(
+        "the state file {} is damaged ({why}): restore it from a copy, or move it away to start with nothing; \
+         it was not changed", .file.display()
+    )]
+    Corrupt {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The file is of another version.
+    #[error("the state file {} has version {found}, and this weft reads version {VERSION}: start the weft that wrote it", .file.display())]
+    Version {
+        /// The file.
+        file: PathBuf,
+        /// The version that it has.
+        found: u64,
+    },
+    /// The system refused something.
+    #[error("cannot {doing} {}: {source}{}", .path.display(), advice(.source))]
+    System {
+        /// What was being done.
+        doing: &'static str,
+        /// To which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; make room on that disk and try again",
+        io::ErrorKind::PermissionDenied => "; run as root, or choose another directory with --state-dir",
+        io::ErrorKind::ReadOnlyFilesystem => "; choose another directory with --state-dir",
+        _ => "",
+    }
+}
+
+fn system<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> StateError + 'a {
+    move |source| StateError::System { doing, path: path.to_owned(), source }
+}
+
+/// The state directory, locked for this process.
+#[derive(Debug)]
+pub struct StateDir {
+    dir: PathBuf,
+    file: PathBuf,
+    _lock: File,
+}
+
+impl StateDir {
+    /// Makes the directory (0700) if it is missing, and locks it until this value is dropped or the process ends.
+    pub fn open(dir: &Path) -> Result<StateDir, StateError> {
+        let make = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+        make.map_err(system("make the state directory", dir))?;
+        let path = dir.join("lock");
+        let open = OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(&path);
+        let mut lock = open.map_err(system("open the lock file", &path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut pid = String::new();
+                // It may not have said who it is yet; the lock counts, not the text.
+                let _ = lock.read_to_string(&mut pid);
+                let holder = pid.trim().parse().map(|pid: u32| format!(" (process {pid})")).unwrap_or_default();
+                return Err(StateError::InUse { dir: dir.to_owned(), holder });
+            }
+            Err(TryLockError::Error(source)) => return Err(system("lock", &path)(source)),
+        }
+        let written = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
+        written.map_err(system("write the lock file", &path))?;
+        Ok(StateDir { dir: dir.to_owned(), file: dir.join("state.json"), _lock: lock })
+    }
+
+    /// Reads the state, `None` if there is none yet.
+    pub fn load(&self) -> Result<Option<State>, StateError> {
+        let text = match fs::read(&self.file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(system("read the state file", &self.file)(error)),
+        };
+        let corrupt = |why: String| StateError::Corrupt { file: self.file.clone(), why };
+        let value: serde_json::Value = serde_json::from_slice(&text).map_err(|e| corrupt(e.to_string()))?;
+        match value.get("version").and_then(serde_json::Value::as_u64) {
+            Some(version) if version == u64::from(VERSION) => {}
+            Some(found) => return Err(StateError::Version { file: self.file.clone(), found }),
+            None => return Err(corrupt("it has no version".to_owned())),
+        }
+        serde_json::from_value(value).map(Some).map_err(|e| corrupt(e.to_string()))
+    }
+
+    /// Writes the state beside the present one. Dropped without a commit, it is as if it had never been.
+    pub fn prepare(&self, state: &State) -> Result<Prepared<'_>, StateError> {
+        let doing = || system("write the state in", &self.dir);
+        let mut temporary = tempfile::NamedTempFile::with_prefix_in(".state-", &self.dir).map_err(doing())?;
+        let text = serde_json::to_vec_pretty(state).map_err(io::Error::from).map_err(doing())?;
+        let written = temporary.write_all(&text).and_then(|()| temporary.as_file().sync_all());
+        written.map_err(doing())?;
+        Ok(Prepared { dir: self, temporary })
+    }
+
+    /// Replaces the state.
+    pub fn save(&self, state: &State) -> Result<(), StateError> {
+        self.prepare(state)?.commit()
+    }
+}
+
+/// A state that is on the disk but not yet the present one.
+#[derive(Debug)]
+pub struct Prepared<'a> {
+    dir: &'a StateDir,
+    temporary: tempfile::NamedTempFile,
+}
+
+impl Prepared<'_> {
+    /// Makes it the present one.
+    pub fn commit(self) -> Result<(), StateError> {
+        let StateDir { dir, file, .. } = self.dir;
+        self.temporary.persist(file).map_err(|e| system("replace the state file", file)(e.error))?;
+        // The rename itself must reach the disk too.
+        File::open(dir).and_then(|d| d.sync_all()).map_err(system("sync the state directory", dir))
+    }
+}
+
+/// A MAC address is text in the state file.
+mod mac_text {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+    use weft_vtep::addr::Mac;
+
+    pub(super) fn serialize<S: Serializer>(mac: &Mac, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(mac)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Mac, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> State {
+        let node = Identity {
+            id: "00ff".into(),
+            name: "n1".into(),
+            mode: Mode::Standalone,
+            advertise: "192.0.2.1".parse().unwrap(),
+            vxlan_port: 4789,
+        };
+        let endpoint = Endpoint {
+            id: "0123456789ab".into(),
+            network: "ab12".into(),
+            mac: "02:00:00:00:00:01".parse().unwrap(),
+            ips: vec!["10.1.0.5/16".parse().unwrap()],
+            ifname: "eth0".into(),
+            ifindex: 7,
+            netns: "/run/netns/c1".into(),
+            netns_identity: sandbox::Identity { dev: 4, inode: 4_026_532_000 },
+        };
+        State::new(node, Vec::new(), vec![endpoint])
+    }
+
+    #[test]
+    fn what_is_saved_is_loaded_and_no_other_file_stays() {
+        let base = tempfile::tempdir().unwrap();
+        let dir = StateDir::open(&base.path().join("a/b")).unwrap();
+        assert_eq!(dir.load().unwrap(), None);
+        dir.save(&sample()).unwrap();
+        dir.save(&sample()).unwrap();
+        assert_eq!(dir.load().unwrap(), Some(sample()));
+        let mut names: Vec<_> = fs::read_dir(&dir.dir).unwrap().map(|e| e.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["lock", "state.json"]);
+        use std::os::unix::fs::PermissionsExt;
+        assert_eq!(fs::metadata(&dir.dir).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(fs::metadata(&dir.file).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_prepared_state_that_is_not_committed_never_was() {
+        let base = tempfile::tempdir().unwrap();
+        let dir = StateDir::open(base.path()).unwrap();
+        drop(dir.prepare(&sample()).unwrap());
+        assert_eq!(dir.load().unwrap(), None);
+        assert_eq!(fs::read_dir(base.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_second_daemon_is_refused_and_told_who_has_it() {
+        let base = tempfile::tempdir().unwrap();
+        let first = StateDir::open(base.path()).unwrap();
+        let text = StateDir::open(base.path()).unwrap_err().to_string();
+        assert!(text.contains(&format!("process {}", std::process::id())) && text.contains("--state-dir"), "{text}");
+        drop(first);
+        StateDir::open(base.path()).unwrap();
+    }
+
+    #[test]
+    fn a_damaged_file_is_reported_and_left_alone() {
+        let base = tempfile::tempdir().unwrap();
+        let dir = StateDir::open(base.path()).unwrap();
+        let whole = serde_json::to_string(&sample()).unwrap();
+        let newer = whole.replacen("\"version\":1", "\"version\":2", 1);
+        for (text, expected) in [
+            (&whole[..whole.len() / 2], "damaged"),
+            ("", "damaged"),
+            ("[]", "no version"),
+            (&whole.replace("02:00:00:00:00:01", "02:00"), "not a MAC address"),
+            (&newer, "has version 2"),
+        ] {
+            fs::write(&dir.file, text).unwrap();
+            let error = dir.load().unwrap_err().to_string();
+            assert!(error.contains(expected) && error.contains("state.json"), "{error}");
+            assert_eq!(fs::read_to_string(&dir.file).unwrap(), text);
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! The host's side of the tunnels: which address they end at, and what its interface carries.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use anyhow::{Context, Result, bail};
+use nix::ifaddrs::{InterfaceAddress, getifaddrs};
+use nix::net::if_::InterfaceFlags;
+
+use super::NodeError;
+use crate::sandbox::{Netns, link};
+
+/// The host's only global address, or 127.0.0.1 where it has none: enough for networks within the host.
+pub fn only_global_address() -> Result<IpAddr> {
+    let global: Vec<_> = addresses()?.into_iter().filter(|(_, address)| is_global(*address)).collect();
+    match global.as_slice() {
+        [] => Ok(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        [(_, address)] => Ok(*address),
+        several => {
+            let list: Vec<_> = several.iter().map(|(name, address)| format!("{address} on {name}")).collect();
+            bail!(
+                "this host has several global addresses ({}): name the one for tunnels with --advertise",
+                list.join(", ")
+            )
+        }
+    }
+}
+
+/// The MTU in bytes of the interface that holds `address`.
+pub fn mtu(address: IpAddr) -> Result<u32, NodeError> {
+    let found = || -> Result<Option<u32>> {
+        let Some((name, _)) = addresses()?.into_iter().find(|(_, a)| *a == address) else { return Ok(None) };
+        Ok(link::lookup_name(&Netns::current()?, &name)?.map(|link| link.mtu))
+    };
+    found().map_err(|error| NodeError::Underlay(format!("{error:#}")))?.ok_or(NodeError::AddressGone(address))
+}
+
+/// The addresses of the interfaces that are up, with the interfaces' names.
+fn addresses() -> Result<Vec<(String, IpAddr)>> {
+    let all = getifaddrs().context("cannot list the host's addresses")?;
+    Ok(all.filter(|i| i.flags.contains(InterfaceFlags::IFF_UP)).filter_map(named).collect())
+}
+
+fn named(interface: InterfaceAddress) -> Option<(String, IpAddr)> {
+    let storage = interface.address?;
+    let v4 = storage.as_sockaddr_in().map(|a| IpAddr::V4(a.ip()));
+    let address = v4.or_else(|| storage.as_sockaddr_in6().map(|a| IpAddr::V6(a.ip())))?;
+    Some((interface.interface_name, address))
+}
+
+/// Neither of this host alone nor of one link alone.
+fn is_global(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => !(v4.is_loopback() || v4.is_link_local() || v4.is_unspecified()),
+        IpAddr::V6(v6) => !(v6.is_loopback() || v6.is_unicast_link_local() || v6.is_unspecified()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_and_link_local_addresses_are_not_global() {
+        for address in ["127.0.0.1", "169.254.1.1", "::1", "fe80::1", "0.0.0.0"] {
+            assert!(!is_global(address.parse().unwrap()), "{address}");
+        }
+        for address in ["192.0.2.1", "10.0.0.1", "2001:db8::1", "fd00::1"] {
+            assert!(is_global(address.parse().unwrap()), "{address}");
+        }
+    }
+
+    #[test]
+    fn an_address_of_another_host_has_no_mtu_here() {
+        let error = mtu("192.0.2.250".parse().unwrap()).unwrap_err();
+        assert!(matches!(error, NodeError::AddressGone(_)), "{error}");
+    }
+}

@@ -101,14 +101,33 @@ impl Pool {
         let free = (start..=last).chain(first..start).map(|bits| self.address(bits)).find(|a| self.is_free(*a));
         let address = free.ok_or(PoolError::Exhausted { range: self.range })?;
         self.held.insert(address, holder.to_owned());
-        let bits = to_bits(address);
-        self.next = if bits == last { first } else { bits + 1 };
+        self.next = self.after(address);
         Ok(address)
     }
 
     /// Takes back all that `holder` has.
     pub fn release(&mut self, holder: &str) {
         self.held.retain(|_, h| h != holder);
+    }
+
+    /// Takes back all that `holder` has and never used: the search goes on as if it had not been given out.
+    pub fn undo(&mut self, holder: &str) {
+        let unused: Vec<_> = self.held.iter().filter(|(_, h)| *h == holder).map(|(a, _)| *a).collect();
+        for address in unused {
+            self.held.remove(&address);
+            if self.after(address) == self.next {
+                self.next = to_bits(address);
+            }
+        }
+    }
+
+    /// Where the search goes on after `address`.
+    fn after(&self, address: IpAddr) -> u128 {
+        if address == self.range.broadcast() {
+            to_bits(self.range.network())
+        } else {
+            to_bits(address).saturating_add(1)
+        }
     }
 
     fn is_free(&self, address: IpAddr) -> bool {
@@ -172,6 +191,18 @@ mod tests {
         assert_eq!(pool.allocate("e1").unwrap(), ip("10.1.0.2"));
         assert_eq!(pool.allocate("e2"), Err(PoolError::Exhausted { range: net("10.1.0.0/30") }));
         pool.reserve(ip("10.1.0.1"), "router").unwrap();
+    }
+
+    #[test]
+    fn an_address_that_was_never_used_is_the_next_again() {
+        let mut pool = Pool::new(net("10.1.0.0/29"), None, None);
+        for holder in ["e1", "e2"] {
+            pool.allocate(holder).unwrap();
+        }
+        pool.undo("e2");
+        assert_eq!(pool.allocate("e3").unwrap(), ip("10.1.0.2"));
+        pool.release("e3");
+        assert_eq!(pool.allocate("e4").unwrap(), ip("10.1.0.3"), "a used address rests");
     }
 
     #[test]

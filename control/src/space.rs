@@ -83,7 +83,7 @@ impl Space {
         }
         let assigned = self.try_assign(asked, holder);
         if assigned.is_err() {
-            self.release(holder);
+            self.undo(holder);
         }
         assigned
     }
@@ -113,6 +113,12 @@ impl Space {
     /// Takes back all that `holder` has.
     pub fn release(&mut self, holder: &str) {
         self.pools.iter_mut().for_each(|pool| pool.release(holder));
+        self.loose.retain(|_, h| h != holder);
+    }
+
+    /// Takes back what `holder` was given and never used: it did not come to be.
+    pub fn undo(&mut self, holder: &str) {
+        self.pools.iter_mut().for_each(|pool| pool.undo(holder));
         self.loose.retain(|_, h| h != holder);
     }
 

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use tracing::{info, warn};
 use weft_control::network::Network;
 use weft_proto::request;
-use weft_vtep::addr::Mac;
+use weft_vtep::addr::{Mac, PortId};
 use weft_vtep::io::Tap;
 
 use super::state::Endpoint;
@@ -37,7 +37,9 @@ impl Node {
                 Ok((endpoint, network))
             }
             Err(error) => {
-                self.release(&network.id, &id);
+                if let Some(space) = self.tables_mut().spaces.get_mut(&network.id) {
+                    space.undo(&id);
+                }
                 Err(error)
             }
         }
@@ -108,17 +110,22 @@ impl Node {
         // A full disk shows before the device is touched.
         let prepared = self.dir.prepare(&state)?;
         let endpoint = live.endpoint;
-        match live.port {
-            Some(port) => self.unplug(port.id),
-            None => delete_left_over(&endpoint),
+        let unplugged = live.port.is_some_and(|port| self.unplug(port.id));
+        if !unplugged {
+            delete_left_over(&endpoint);
         }
         // Without its device the endpoint is lost, whatever becomes of the state.
         if let Some(live) = self.tables_mut().endpoints.get_mut(&endpoint.id) {
             live.port = None;
         }
         prepared.commit()?;
-        self.tables_mut().endpoints.remove(&endpoint.id);
-        self.release(&endpoint.network, &endpoint.id);
+        {
+            let mut tables = self.tables_mut();
+            tables.endpoints.remove(&endpoint.id);
+            if let Some(space) = tables.spaces.get_mut(&endpoint.network) {
+                space.release(&endpoint.id);
+            }
+        }
         info!(endpoint = endpoint.id, "detached");
         let network = self.network_name(&endpoint);
         Ok((endpoint, network))
@@ -131,12 +138,11 @@ impl Node {
         network.map(|n| n.name.clone()).unwrap_or_default()
     }
 
-    /// Takes the port from the data plane. Its device is gone when this returns.
-    pub(super) fn unplug(&self, port: weft_vtep::addr::PortId) {
-        if let Some(tap) = self.vtep.remove_port(port) {
-            // A device that is gone with its namespace has nothing to unset.
-            let _ = tap.set_persist(false);
-        }
+    /// Takes the port from the data plane. True if its device was given back, and so is gone.
+    pub(super) fn unplug(&self, port: PortId) -> bool {
+        let tap = self.vtep.remove_port(port);
+        // A device that is gone with its namespace has nothing to unset.
+        tap.is_some_and(|tap| tap.set_persist(false).is_ok())
     }
 
     fn choose_mac(&self, network: &Network, asked: Option<[u8; 6]>) -> Result<Mac, NodeError> {
@@ -154,12 +160,6 @@ impl Node {
                     return Ok(mac);
                 }
             },
-        }
-    }
-
-    fn release(&self, network_id: &str, endpoint_id: &str) {
-        if let Some(space) = self.tables_mut().spaces.get_mut(network_id) {
-            space.release(endpoint_id);
         }
     }
 

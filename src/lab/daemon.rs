@@ -179,7 +179,7 @@ fn listen(stderr: ChildStderr, log: &Mutex<Vec<String>>, ready: &Sender<()>) {
 }
 
 /// User and system time from a `stat` file under /proc, of a process or of a thread.
-pub(crate) fn cpu_time(path: &str) -> Result<Duration> {
+pub fn cpu_time(path: &str) -> Result<Duration> {
     let stat = fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
     // The second field is the name, in parentheses, and may hold anything: fields are counted behind it.
     let behind = stat.rsplit_once(')').map(|(_, behind)| behind).context("no name in stat")?;

@@ -7,6 +7,8 @@
 mod daemon;
 mod host;
 pub mod kernel;
+pub mod overlay;
+mod rights;
 mod underlay;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -16,8 +18,9 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::sandbox::{Netns, devices};
 
-pub use daemon::Daemon;
+pub use daemon::{Daemon, cpu_time};
 pub use host::Host;
+pub use rights::acquire;
 pub use underlay::Underlay;
 
 /// The name of every host's interface on the underlay.

@@ -41,6 +41,8 @@ pub struct TcpReport {
     pub bytes: u64,
     /// In what time.
     pub elapsed: Duration,
+    /// Bytes that the receiver read in all, during the warm-up too: what the CPU time of the whole run was spent on.
+    pub total_bytes: u64,
 }
 
 impl TcpReport {
@@ -68,7 +70,7 @@ pub fn stream(from: &Netns, to: &Netns, address: IpAddr, spec: &TcpSpec) -> Resu
         thread::sleep(spec.duration);
         let (after, elapsed) = (received.load(Ordering::Relaxed), start.elapsed());
         over.store(true, Ordering::Relaxed);
-        Ok(TcpReport { bytes: after - before, elapsed })
+        Ok(TcpReport { bytes: after - before, elapsed, total_bytes: after })
     })
 }
 

@@ -1,6 +1,7 @@
 //! weft: the node. The library holds what the binary, the tests and the benches share.
 
 pub mod cli;
+pub mod demo;
 pub mod lab;
 pub mod node;
 pub mod sandbox;

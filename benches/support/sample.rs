@@ -26,7 +26,8 @@ impl Load {
             tcp: TcpSpec { duration, ..TcpSpec::default() },
             overload,
             paced: FloodSpec { rate: Some(150_000), ..overload },
-            ping: PingSpec::default(),
+            // Without a pause: after one, most of the time is the processor's waking up.
+            ping: PingSpec { count: 1000, interval: Duration::ZERO, ..PingSpec::default() },
         }
     }
 }

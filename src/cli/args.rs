@@ -58,6 +58,8 @@ pub enum Command {
     },
     /// Show the counters since the daemon started
     Stats,
+    /// Show an overlay of several nodes in namespaces on this machine, measure it, and remove it again
+    Demo(DemoArgs),
 }
 
 /// `weft network`.
@@ -196,6 +198,20 @@ pub struct AttachArgs {
     /// The MAC address [default: a random local one]
     #[arg(long)]
     pub mac: Option<Mac>,
+}
+
+/// `weft demo`.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// How many nodes, from 2 to 64
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub nodes: u32,
+    /// Do not encrypt
+    #[arg(long)]
+    pub plain: bool,
+    /// How long each throughput is measured
+    #[arg(long, value_name = "S", default_value_t = 3)]
+    pub seconds: u32,
 }
 
 #[cfg(test)]

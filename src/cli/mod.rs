@@ -17,6 +17,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use crate::demo::{self, DemoOptions};
 use args::{Cli, Command};
 
 /// Runs the command that the process's arguments name.
@@ -25,6 +26,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         Command::Up(args) => up::run(*args, cli.global.socket),
+        Command::Demo(args) => demo::run(DemoOptions { nodes: args.nodes, plain: args.plain, seconds: args.seconds }),
         command => commands::run(command, &cli.global),
     };
     match done {

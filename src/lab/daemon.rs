@@ -86,7 +86,7 @@ impl Daemon {
         serde_json::from_str(&text).with_context(|| format!("`weft {}` printed no JSON: {text}", args.join(" ")))
     }
 
-    /// Attaches the container to a network, with its addresses for a network that has subnets of those families.
+    /// Attaches the container to a network as eth0, with these addresses.
     pub fn attach(
         &self,
         host: &Host,

@@ -7,8 +7,8 @@ use weft_vtep::addr::Vni;
 
 use super::{Daemon, Host, Lab};
 
-/// The subnet that [`super::Container`]s have their IPv4 addresses from.
-pub const SUBNET: &str = "10.77.0.0/16";
+/// The subnets that [`super::Container`]s have their addresses from.
+pub const SUBNETS: [&str; 2] = ["10.77.0.0/16", "fd77::/64"];
 
 /// Starts a daemon on every host and attaches every container to the network `name`.
 pub fn weft(lab: &Lab, binary: &Path, name: &str, vni: Vni) -> Result<Vec<Daemon>> {
@@ -24,13 +24,14 @@ pub fn weft(lab: &Lab, binary: &Path, name: &str, vni: Vni) -> Result<Vec<Daemon
 pub fn join(lab: &Lab, daemon: &Daemon, host: &Host, name: &str, vni: Vni) -> Result<()> {
     let (vni, remotes) = (vni.to_string(), lab.peers_of(host));
     let remotes: Vec<String> = remotes.iter().map(ToString::to_string).collect();
-    let mut create = vec!["network", "create", name, "--plain", "--vni", &vni, "--subnet", SUBNET];
+    let mut create = vec!["network", "create", name, "--plain", "--vni", &vni];
+    create.extend(SUBNETS.iter().flat_map(|subnet| ["--subnet", subnet]));
     for remote in &remotes {
         create.extend(["--remote", remote]);
     }
     daemon.json(host, &create)?;
     for container in &host.containers {
-        daemon.attach(host, name, container, &[container.v4.to_string()])?;
+        daemon.attach(host, name, container, &[container.v4.to_string(), container.v6.to_string()])?;
     }
     Ok(())
 }

@@ -1,0 +1,131 @@
+//! What the demo does, step by step.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use weft_vtep::addr::Vni;
+
+use super::DemoOptions;
+use super::report::{NodeRow, Report};
+use crate::lab::{Daemon, Lab, LabSpec, overlay};
+use crate::traffic::ping;
+use crate::traffic::tcp::{self, TcpSpec};
+use crate::traffic::udp::{self, FloodSpec};
+
+/// The demo's network.
+const NETWORK: &str = "demo";
+const VNI: u32 = 4096;
+
+/// How long an answer to a ping may take. Nothing is retried.
+const ANSWER: Duration = Duration::from_secs(2);
+
+/// The demo's running daemons, where the thread that cleans up finds them.
+#[derive(Default)]
+pub(super) struct Session {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    daemons: Vec<Daemon>,
+    over: bool,
+}
+
+impl Session {
+    /// Ends every daemon, and says if one did not end well. None can be added any more.
+    pub(super) fn end(&self) -> Result<()> {
+        let daemons = self.with(|state| {
+            state.over = true;
+            std::mem::take(&mut state.daemons)
+        });
+        let mut first = Ok(());
+        for daemon in daemons {
+            let pid = daemon.pid();
+            let ended = daemon.stop().and_then(|status| {
+                ensure!(status.success(), "the daemon with pid {pid} ended with {status}");
+                Ok(())
+            });
+            first = first.and(ended);
+        }
+        first
+    }
+
+    fn add(&self, daemon: Daemon) -> Result<()> {
+        self.with(|state| {
+            // Dropping the daemon here ends it.
+            ensure!(!state.over, "the demo is over");
+            state.daemons.push(daemon);
+            Ok(())
+        })
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
+        work(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Shows everything and prints the tables; true if all of it passed.
+pub(super) fn show(options: DemoOptions, session: &Session) -> Result<bool> {
+    let vni = Vni::new(VNI).context("a VNI")?;
+    let nodes = options.nodes;
+    progress(format!("making {nodes} hosts in network namespaces, joined by an Ethernet underlay"));
+    let lab = Lab::build(LabSpec::new(u8::try_from(nodes)?))?;
+    let binary = std::env::current_exe().context("cannot find this program's file")?;
+    progress(format!("starting {nodes} daemons: weft up --standalone"));
+    for host in &lab.hosts {
+        session.add(Daemon::start(&binary, host, &[])?)?;
+    }
+    progress(format!(
+        "one plain network on all, VNI {VNI}: weft network create {NETWORK} --plain --remote …; weft attach {NETWORK} …"
+    ));
+    for (n, host) in lab.hosts.iter().enumerate() {
+        session.with(|state| match state.daemons.get(n) {
+            Some(daemon) => overlay::join(&lab, daemon, host, NETWORK, vni),
+            None => bail!("the demo is over"),
+        })?;
+    }
+    let mut report = Report::default();
+    ping_all(&lab, &mut report)?;
+    let (from, to) = (&lab.hosts[0].containers[0], &lab.hosts[1].containers[0]);
+    let seconds = options.seconds;
+    progress(format!("TCP, one stream from {} to {}, {seconds} s", from.ip(), to.ip()));
+    let spec = TcpSpec { duration: options.measure_for(), ..TcpSpec::default() };
+    report.tcp = Some(tcp::stream(&from.netns, &to.netns, to.ip(), &spec)?);
+    progress(format!("UDP, 64-byte datagrams as fast as they can be sent, {seconds} s"));
+    let spec = FloodSpec { duration: options.measure_for(), ..FloodSpec::default() };
+    report.udp = Some(udp::flood(&from.netns, &to.netns, to.ip(), &spec)?);
+    progress("removing everything".into());
+    let ended = session.end();
+    report.daemons_ended_well = ended.is_ok();
+    println!("{report}");
+    ended?;
+    Ok(report.passed())
+}
+
+fn ping_all(lab: &Lab, report: &mut Report) -> Result<()> {
+    let nodes = lab.hosts.len();
+    progress(format!("pinging all {} ordered pairs of containers, once each", nodes * (nodes - 1)));
+    for from in &lab.hosts {
+        let container = &from.containers[0];
+        let mut row = NodeRow {
+            name: from.name.clone(),
+            underlay: from.address,
+            container: container.ip(),
+            ..NodeRow::default()
+        };
+        for to in lab.hosts.iter().filter(|to| to.address != from.address) {
+            match ping::once(&container.netns, to.containers[0].ip(), ANSWER)? {
+                Some(rtt) => row.rtts.push(rtt),
+                None => row.unreached.push(to.name.clone()),
+            }
+        }
+        row.rtts.sort_unstable();
+        report.nodes.push(row);
+    }
+    Ok(())
+}
+
+fn progress(line: String) {
+    eprintln!("demo: {line}");
+}

@@ -127,17 +127,17 @@ impl Space {
         if address.is_multicast() || address.is_unspecified() || address.is_loopback() {
             return Err(AssignError::NotUnicast(address));
         }
-        let subnets: Vec<_> = self.pools.iter().map(|p| p.subnet().to_string()).collect();
-        let prefix = match self.pools.iter_mut().find(|p| p.subnet().contains(&address)) {
-            Some(pool) => {
-                let subnet = pool.subnet();
+        let prefix = match self.pools.iter().position(|p| p.subnet().contains(&address)) {
+            Some(index) => {
+                let subnet = self.pools[index].subnet();
                 if let Some(prefix) = asked.prefix.filter(|p| *p != subnet.prefix_len()) {
                     return Err(AssignError::Prefix { address, prefix, subnet });
                 }
-                pool.reserve(address, holder)?;
+                self.pools[index].reserve(address, holder)?;
                 subnet.prefix_len()
             }
-            None if !subnets.is_empty() => {
+            None if !self.pools.is_empty() => {
+                let subnets: Vec<_> = self.pools.iter().map(|p| p.subnet().to_string()).collect();
                 return Err(AssignError::Outside { address, subnets: subnets.join(", ") });
             }
             None => {

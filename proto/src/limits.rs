@@ -14,3 +14,5 @@ pub const OPTION_BYTES: usize = 256;
 pub const IFNAME_BYTES: usize = 15;
 /// The longest path: the kernel's `PATH_MAX` without its terminating zero.
 pub const PATH_BYTES: usize = 4095;
+/// The longest answer that a client takes, in bytes: a forwarding table of a million rows and more.
+pub const ANSWER_BYTES: usize = 256 << 20;

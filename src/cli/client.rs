@@ -9,6 +9,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Response, Status};
+use weft_proto::limits;
 use weft_proto::v1::node_client::NodeClient;
 
 /// A client of one node.
@@ -19,6 +20,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Connects to the daemon at `socket`.
 pub async fn connect(socket: &Path) -> Result<Client> {
+    Ok(NodeClient::new(channel(socket).await?).max_decoding_message_size(limits::ANSWER_BYTES))
+}
+
+/// A channel to the daemon at `socket`, for whichever of its services.
+pub async fn channel(socket: &Path) -> Result<Channel> {
     // The first connection is made here, where its error still says why.
     let stream = UnixStream::connect(socket).await.map_err(|error| {
         let advice = match error.kind() {
@@ -35,8 +41,7 @@ pub async fn connect(socket: &Path) -> Result<Client> {
     // The URI is never looked up: the connector ignores it.
     let endpoint = Endpoint::from_static("http://weft").timeout(PATIENCE);
     let channel = endpoint.connect_with_connector(connector).await;
-    let channel = channel.with_context(|| format!("{} does not answer as a weft daemon", socket.display()))?;
-    Ok(NodeClient::new(channel))
+    channel.with_context(|| format!("{} does not answer as a weft daemon", socket.display()))
 }
 
 /// The answer, or the daemon's refusal as it wrote it.

@@ -6,6 +6,7 @@
 //! nothing is left but an empty state directory.
 
 use std::fs;
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,10 +44,9 @@ pub async fn run(config: Config) -> Result<()> {
     let vtep = start_vtep(&identity, &config)?;
     let (networks, endpoints) = state.map(|s| (s.networks, s.endpoints)).unwrap_or_default();
     let state = State::new(identity.clone(), networks, endpoints);
-    dir.save(&state)?;
 
     let node = Arc::new(Node::new(identity, vtep, dir));
-    let (stop, server) = serve(&node, tokio::net::UnixListener::from_std(listener)?)?;
+    let (stop, server) = serve(&node, listener)?;
     let restored = {
         let (turn, node) = (node.turn().await, Arc::clone(&node));
         spawn_blocking(move || {
@@ -87,7 +87,8 @@ fn start_vtep(identity: &Identity, config: &Config) -> Result<Vtep> {
 }
 
 /// Answers on the socket until the sender is dropped.
-fn serve(node: &Arc<Node>, listener: tokio::net::UnixListener) -> Result<(oneshot::Sender<()>, JoinHandle<()>)> {
+pub fn serve(node: &Arc<Node>, listener: UnixListener) -> Result<(oneshot::Sender<()>, JoinHandle<()>)> {
+    let listener = tokio::net::UnixListener::from_std(listener).context("cannot listen on the socket")?;
     let (stop, stopped) = oneshot::channel::<()>();
     let (health, health_service) = tonic_health::server::health_reporter();
     let reflection = tonic_reflection::server::Builder::configure()

@@ -77,14 +77,12 @@ impl Node {
 
     /// Remembers the endpoint, makes its device lasting, and hands it to the data plane.
     fn commit(&self, network: &Network, endpoint: Endpoint, tap: Tap) -> Result<Live, NodeError> {
-        let state = {
-            let tables = self.tables();
-            let endpoints = tables.endpoints.values().map(|l| &l.endpoint).chain([&endpoint]);
-            self.state(tables.networks.values(), endpoints)
-        };
+        let mut state = self.state();
+        state.endpoints.push(endpoint.clone());
+        let prepared = self.dir.prepare(&state)?;
         // The device becomes lasting only once the endpoint is remembered: the other way round, a crash between the
         // two would leave an interface that nobody knows of.
-        let saved = self.dir.save(&state).map_err(NodeError::from);
+        let saved = prepared.commit().map_err(NodeError::from);
         let lasting = saved.and_then(|()| tap.set_persist(true).map_err(|e| device("keep the TAP device", e)));
         match lasting.and_then(|()| Ok(self.vtep.add_port(network.vni, endpoint.mac, tap)?)) {
             Ok(id) => Ok(Live { endpoint, port: Some(Port { id, pins_netns: false }) }),
@@ -100,13 +98,9 @@ impl Node {
     /// Removes an endpoint and its interface. Blocks; the caller has the turn.
     pub(super) fn detach(&self, reference: &str) -> Result<(Endpoint, String), NodeError> {
         self.check_ready()?;
-        let (live, state) = {
-            let tables = self.tables();
-            let live = tables.find_endpoint(reference)?.clone();
-            let others = tables.endpoints.values().map(|l| &l.endpoint).filter(|e| e.id != live.endpoint.id);
-            let state = self.state(tables.networks.values(), others);
-            (live, state)
-        };
+        let live = self.tables().find_endpoint(reference)?.clone();
+        let mut state = self.state();
+        state.endpoints.retain(|e| e.id != live.endpoint.id);
         // A full disk shows before the device is touched.
         let prepared = self.dir.prepare(&state)?;
         let endpoint = live.endpoint;
@@ -165,11 +159,7 @@ impl Node {
 
     /// Writes the state without an endpoint that may have been saved and did not come to be.
     fn forget_saved(&self, endpoint: &Endpoint) {
-        let state = {
-            let tables = self.tables();
-            self.state(tables.networks.values(), tables.endpoints.values().map(|l| &l.endpoint))
-        };
-        if let Err(error) = self.dir.save(&state) {
+        if let Err(error) = self.dir.save(&self.state()) {
             warn!("{error}; after a restart the endpoint {} is shown as lost, detach it then", endpoint.id);
         }
     }

@@ -25,11 +25,9 @@ impl Node {
             define(asked, new_id(), Surroundings { networks: &networks, tunnel, underlay_mtu, can_seal: false })?
         };
         self.vtep.add_network(spec(&network).map_err(weft_control::define::DefineError::from)?)?;
-        let saved = {
-            let tables = self.tables();
-            let networks = tables.networks.values().chain([&network]);
-            self.dir.save(&self.state(networks, tables.endpoints.values().map(|l| &l.endpoint)))
-        };
+        let mut state = self.state();
+        state.networks.push(network.clone());
+        let saved = self.dir.save(&state);
         if let Err(error) = saved {
             // It was added a moment ago, and nobody else changes networks meanwhile.
             let _ = self.vtep.remove_network(network.vni);
@@ -45,17 +43,17 @@ impl Node {
     /// Removes a network that has no endpoints. Blocks; the caller has the turn.
     pub(super) fn remove_network(&self, reference: &str) -> Result<Network, NodeError> {
         self.check_ready()?;
-        let (network, state) = {
+        let network = {
             let tables = self.tables();
             let network = tables.network(reference)?.clone();
             let endpoints: Vec<_> = tables.endpoints_of(&network.id).map(|l| l.endpoint.id.clone()).collect();
             if !endpoints.is_empty() {
                 return Err(NodeError::HasEndpoints { network: network.name, endpoints: some_of(&endpoints) });
             }
-            let others = tables.networks.values().filter(|n| n.id != network.id);
-            let state = self.state(others, tables.endpoints.values().map(|l| &l.endpoint));
-            (network, state)
+            network
         };
+        let mut state = self.state();
+        state.networks.retain(|n| n.id != network.id);
         self.dir.save(&state)?;
         // The state is what counts from here on; a VNI that the data plane does not know is removed as well as can be.
         let _ = self.vtep.remove_network(network.vni);

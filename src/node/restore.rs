@@ -25,6 +25,9 @@ impl Node {
         for network in state.networks {
             let what = || format!("cannot restore the network {}", network.name);
             self.vtep.add_network(spec(&network).with_context(what)?).with_context(what)?;
+            if let Err(error) = self.check_underlay(&network) {
+                warn!("the network {} lives on, but its large packets do not pass: {error}", network.name);
+            }
             tables.spaces.insert(network.id.clone(), Space::new(&network));
             tables.networks.insert(network.name.clone(), network);
         }
@@ -33,6 +36,8 @@ impl Node {
             tables.endpoints.insert(live.endpoint.id.clone(), live);
         }
         *self.tables_mut() = tables;
+        // Only now is what this start said anew, such as another address, known to work.
+        self.dir.save(&self.state())?;
         self.set_ready();
         Ok(())
     }

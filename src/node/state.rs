@@ -4,10 +4,10 @@
 //! as a whole: a new file is written and synced beside it ([`StateDir::prepare`]), where a full disk shows,
 //! and renamed over it ([`Prepared::commit`]). A file that does not parse is reported and never written over.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Write};
 use std::net::IpAddr;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use weft_control::network::Network;
 use weft_vtep::addr::Mac;
 
+use super::lock::{self, LockError};
 use crate::sandbox;
 
 /// The version of the file's form. A newer one is not read; an older one would be converted here.
@@ -153,21 +154,13 @@ impl StateDir {
         let make = DirBuilder::new().recursive(true).mode(0o700).create(dir);
         make.map_err(system("make the state directory", dir))?;
         let path = dir.join("lock");
-        let open = OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(&path);
-        let mut lock = open.map_err(system("open the lock file", &path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut pid = String::new();
-                // It may not have said who it is yet; the lock counts, not the text.
-                let _ = lock.read_to_string(&mut pid);
-                let holder = pid.trim().parse().map(|pid: u32| format!(" (process {pid})")).unwrap_or_default();
-                return Err(StateError::InUse { dir: dir.to_owned(), holder });
+        let lock = lock::take(&path).map_err(|error| match error {
+            LockError::Held(pid) => {
+                let holder = pid.map(|pid| format!(" (process {pid})")).unwrap_or_default();
+                StateError::InUse { dir: dir.to_owned(), holder }
             }
-            Err(TryLockError::Error(source)) => return Err(system("lock", &path)(source)),
-        }
-        let written = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
-        written.map_err(system("write the lock file", &path))?;
+            LockError::System(source) => system("lock", &path)(source),
+        })?;
         Ok(StateDir { dir: dir.to_owned(), file: dir.join("state.json"), _lock: lock })
     }
 

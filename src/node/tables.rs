@@ -97,13 +97,11 @@ impl Node {
         self.tables.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The state to remember if the tables were `networks` and `endpoints`.
-    pub(super) fn state<'a>(
-        &self,
-        networks: impl Iterator<Item = &'a Network>,
-        endpoints: impl Iterator<Item = &'a Endpoint>,
-    ) -> State {
-        State::new(self.identity.clone(), networks.cloned().collect(), endpoints.cloned().collect())
+    /// The state as it is to be remembered now.
+    pub(super) fn state(&self) -> State {
+        let tables = self.tables();
+        let endpoints = tables.endpoints.values().map(|l| l.endpoint.clone()).collect();
+        State::new(self.identity.clone(), tables.networks.values().cloned().collect(), endpoints)
     }
 }
 

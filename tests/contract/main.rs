@@ -5,6 +5,7 @@ mod harness;
 
 mod documents;
 mod endpoints;
+mod readiness;
 mod refusals;
 mod restart;
 mod starting;

@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use weft::lab::Daemon;
 use weft::sandbox::{Netns, link};
 
@@ -64,6 +65,26 @@ fn say(from: &mut TcpStream, to: &mut TcpStream, text: &[u8]) {
     let mut heard = vec![0; text.len()];
     to.read_exact(&mut heard).unwrap();
     assert_eq!(heard, text);
+}
+
+/// A supervisor that does not wait starts the next daemon while the kernel still closes what the killed one had, one
+/// TAP after another: the next one must not find them busy and give the endpoints up.
+#[test]
+fn a_daemon_that_is_started_before_the_killed_one_has_ended_waits_for_it() {
+    privileged!();
+    let node = Node::start();
+    node.text("network create blue --plain --subnet 10.1.0.0/16");
+    for n in 0..20 {
+        node.text(&format!("attach blue --netns {} --ifname eth{n}", node.netns(n % 2)));
+    }
+    let Node { daemon: killed, lab } = node;
+    killed.signal(Signal::SIGKILL).unwrap();
+    let node = Node { daemon: Daemon::start(weft(), &lab.hosts[0], &[]).unwrap(), lab };
+    let network = node.json("network inspect blue");
+    let endpoints = network["endpoints"].as_array().unwrap();
+    let lost: Vec<_> = endpoints.iter().filter(|e| e["state"] != "up").collect();
+    assert!(endpoints.len() == 20 && lost.is_empty(), "{lost:?}");
+    drop(killed);
 }
 
 #[test]

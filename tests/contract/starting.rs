@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use weft::lab::{Daemon, Host, Lab, LabSpec};
 
@@ -123,4 +125,26 @@ fn a_daemon_ends_in_order_on_a_signal_and_with_its_leash() {
     assert!(daemon.stop().unwrap().success());
     assert!(!host.run(|| fs::exists("/run/weft/weft.sock").unwrap()).unwrap());
     up_and_down(host, ELSEWHERE);
+}
+
+#[test]
+fn a_service_manager_is_told_when_the_node_is_ready() {
+    privileged!();
+    let lab = Lab::build(LabSpec::new(2)).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let manager = UnixDatagram::bind(dir.path().join("notify")).unwrap();
+    manager.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let mut command = Command::new(weft());
+    command
+        .arg("up")
+        .args(words(ELSEWHERE))
+        .arg("--until-stdin-closes")
+        .env("NOTIFY_SOCKET", dir.path().join("notify"));
+    command.stdin(Stdio::piped()).stderr(Stdio::null());
+    let mut child = lab.hosts[0].spawn(&mut command).unwrap();
+    let mut told = [0; 64];
+    let length = manager.recv(&mut told).unwrap();
+    assert_eq!(&told[..length], b"READY=1");
+    drop(child.stdin.take());
+    assert!(child.wait().unwrap().success());
 }

@@ -1,8 +1,8 @@
 //! The lock on the state directory: one directory belongs to one daemon.
 //!
-//! The kernel releases it however the daemon ends. A daemon that was killed and is started again at once may find
-//! the old process still ending: its lock, and for longer its sockets and TAPs, are closed one after another. That
-//! is waited for; a daemon that lives is not.
+//! The kernel releases it however the daemon ends. A daemon that was killed and is started again at once finds the
+//! old process still ending, its sockets and TAPs being closed one after another. That is waited for; a daemon that
+//! lives is not.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -33,19 +33,17 @@ pub(super) enum LockError {
 pub(super) fn take(path: &Path) -> Result<File, LockError> {
     let open = OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(path);
     let mut file = open.map_err(LockError::System)?;
-    let deadline = Instant::now() + PATIENCE;
+    let begin = Instant::now();
     while let Err(error) = file.try_lock() {
-        match error {
+        let holder = match error {
+            TryLockError::WouldBlock => holder(&mut file),
             TryLockError::Error(error) => return Err(LockError::System(error)),
-            TryLockError::WouldBlock if Instant::now() < deadline => sleep(STEP),
-            TryLockError::WouldBlock => return Err(LockError::Held(holder(&mut file))),
+        };
+        let patience = if holder.is_some_and(is_ending) { LONG_PATIENCE } else { PATIENCE };
+        if begin.elapsed() > patience {
+            return Err(LockError::Held(holder));
         }
-    }
-    if let Some(previous) = holder(&mut file) {
-        let deadline = Instant::now() + LONG_PATIENCE;
-        while is_ending(previous) && Instant::now() < deadline {
-            sleep(STEP);
-        }
+        sleep(STEP);
     }
     sign(&mut file).map_err(LockError::System)?;
     Ok(file)

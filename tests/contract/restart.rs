@@ -68,7 +68,7 @@ fn say(from: &mut TcpStream, to: &mut TcpStream, text: &[u8]) {
 }
 
 /// A supervisor that does not wait starts the next daemon while the kernel still closes what the killed one had, one
-/// TAP after another: the next one must not find them busy and give the endpoints up.
+/// TAP after another: the next one must neither be refused by the old lock nor find a device busy.
 #[test]
 fn a_daemon_that_is_started_before_the_killed_one_has_ended_waits_for_it() {
     privileged!();

@@ -1,7 +1,7 @@
 //! Wire messages become typed requests here, or are refused.
 //!
 //! This is syntax and size alone: after it an address is an address, and every list and text is within
-//! [`limits`](crate::limits). Whether the request makes sense is decided by whoever holds the state.
+//! [`limits`]. Whether the request makes sense is decided by whoever holds the state.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

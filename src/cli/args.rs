@@ -102,7 +102,7 @@ pub struct UpArgs {
     /// The TCP port of the control plane; a standalone node has none
     #[arg(long, value_name = "PORT", default_value_t = 7956, value_parser = clap::value_parser!(u16).range(1..))]
     pub control_port: u16,
-    /// Serve Docker's plugin socket
+    /// Serve Docker's plugin socket; this version has no Docker driver, so `on` is refused
     #[arg(long, value_enum, default_value_t = Docker::Auto)]
     pub docker: Docker,
     /// Docker's plugin socket
@@ -112,13 +112,13 @@ pub struct UpArgs {
     /// Stand alone: plain networks, static remotes. Needed once, the state directory remembers
     #[arg(long, group = "mode")]
     pub standalone: bool,
-    /// Begin a cluster
+    /// Begin a cluster (not in this version)
     #[arg(long, group = "mode")]
     pub bootstrap: bool,
     /// Where to write the first join token
     #[arg(long, value_name = "FILE", requires = "bootstrap", conflicts_with_all = ["standalone", "join"])]
     pub token_out: Option<PathBuf>,
-    /// Join the cluster of the node at this address
+    /// Join the cluster of the node at this address (not in this version)
     #[arg(long, value_name = "HOST[:PORT]", group = "mode", requires = "token_file")]
     pub join: Option<String>,
     /// The join token

@@ -3,7 +3,7 @@
 //! Arguments come in; one document (text or, with `--json`, JSON) goes out on standard output, or one line on
 //! standard error that says what failed, why, and what to do. The exit status is 0 for done, 1 for refused or
 //! failed, 2 for wrong usage. [`args`] is the grammar, [`client`] the way to the daemon, [`view`] the JSON
-//! documents, [`print`] their form for people.
+//! documents, [`mod@print`] their form for people.
 
 pub mod args;
 pub mod client;

@@ -15,7 +15,7 @@ use super::state::{Endpoint, Identity, State, StateDir};
 
 /// A node: its networks and endpoints, the data plane under them and the directory that remembers them.
 ///
-/// Changes are made one after another, by blocking methods that take the [`Turn`]. Readers never wait for a
+/// Changes are made one after another, by blocking methods that take the turn. Readers never wait for a
 /// change that is under way: they see the tables as they were before it, or after.
 #[derive(Debug)]
 pub struct Node {

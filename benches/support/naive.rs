@@ -92,7 +92,7 @@ fn transmit(tap: &Iface, socket: &UdpSocket, peer: (IpAddr, u16), vni: Vni) {
 fn receive(tap: &Iface, socket: &UdpSocket, over: &AtomicBool) {
     let mut buffer = [0; 65536];
     while !over.load(Ordering::Relaxed) {
-        let Ok((length, _)) = socket.recv_from(&mut buffer) else { continue };
+        let Ok(length) = socket.recv(&mut buffer) else { continue };
         if length > HEADER {
             let _ = tap.send(&buffer[HEADER..length]);
         }

@@ -17,6 +17,12 @@ use crate::traffic::udp::{self, FloodSpec};
 const NETWORK: &str = "demo";
 const VNI: u32 = 4096;
 
+/// So many unanswered pings are enough: thousands would take hours.
+const GIVE_UP: usize = 20;
+
+/// The kernel has room for 1,024 learnt neighbours in all namespaces together, other people's too.
+const MANY_NEIGHBOURS: usize = 500;
+
 /// How long an answer to a ping may take. Nothing is retried.
 const ANSWER: Duration = Duration::from_secs(2);
 
@@ -106,6 +112,7 @@ pub(super) fn show(options: DemoOptions, session: &Session) -> Result<bool> {
 fn ping_all(lab: &Lab, report: &mut Report) -> Result<()> {
     let nodes = lab.hosts.len();
     progress(format!("pinging all {} ordered pairs of containers, once each", nodes * (nodes - 1)));
+    let (mut learnt, mut unanswered) = (0, 0);
     for from in &lab.hosts {
         let container = &from.containers[0];
         let mut row = NodeRow {
@@ -117,11 +124,26 @@ fn ping_all(lab: &Lab, report: &mut Report) -> Result<()> {
         for to in lab.hosts.iter().filter(|to| to.address != from.address) {
             match ping::once(&container.netns, to.containers[0].ip(), ANSWER)? {
                 Some(rtt) => row.rtts.push(rtt),
-                None => row.unreached.push(to.name.clone()),
+                None => {
+                    row.unreached.push(to.name.clone());
+                    unanswered += 1;
+                }
             }
+            ensure!(
+                unanswered < GIVE_UP,
+                "{unanswered} pings went unanswered, the last from {} to {}",
+                from.name,
+                to.name
+            );
         }
         row.rtts.sort_unstable();
         report.nodes.push(row);
+        // Both ends of each pair have learnt the other by now.
+        learnt += 2 * (nodes - 1);
+        if learnt > MANY_NEIGHBOURS {
+            lab.forget_neighbours()?;
+            learnt = 0;
+        }
     }
     Ok(())
 }

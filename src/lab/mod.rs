@@ -16,7 +16,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use anyhow::{Context, Result, bail};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use crate::sandbox::{Netns, devices};
+use crate::sandbox::{Netns, devices, link};
 
 pub use daemon::{Daemon, cpu_time};
 pub use host::Host;
@@ -28,6 +28,11 @@ pub const UPLINK: &str = "eth0";
 
 /// Bytes that VXLAN adds to a frame, over IPv4 and over IPv6 (RFC 7348 section 5): outer Ethernet aside, inner included.
 const OVERHEAD: (u32, u32) = (50, 70);
+
+/// More hosts than this know each other's MAC addresses from the start. The kernel learns 1,024 neighbours at most in
+/// all namespaces together (net.ipv4.neigh.default.gc_thresh3), permanent ones not counted, and n hosts that flood
+/// learn n² of them.
+const MANY: usize = 16;
 
 /// The address family of an underlay.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -124,6 +129,9 @@ impl Lab {
             let address = IpNet::new(host.address, if spec.family == Family::V4 { 24 } else { 64 })?;
             devices::address(&host.netns, UPLINK, address)?;
         }
+        if hosts.len() > MANY {
+            introduce(&hosts)?;
+        }
         Ok(Lab { spec, hosts, switch })
     }
 
@@ -132,10 +140,33 @@ impl Lab {
         self.hosts.iter().flat_map(|host| &host.containers)
     }
 
+    /// Makes the containers forget the neighbours that they have learnt, before all namespaces together have too many.
+    pub fn forget_neighbours(&self) -> Result<()> {
+        for container in self.containers() {
+            devices::forget_neighbours(&container.netns, kernel::INSIDE)?;
+        }
+        Ok(())
+    }
+
     /// The underlay addresses of all hosts but this one.
     pub fn peers_of(&self, host: &Host) -> Vec<IpAddr> {
         self.hosts.iter().map(|host| host.address).filter(|address| *address != host.address).collect()
     }
+}
+
+/// Tells every host the MAC addresses of all others.
+fn introduce(hosts: &[Host]) -> Result<()> {
+    let mut known = Vec::new();
+    for host in hosts {
+        let mac =
+            link::lookup_name(&host.netns, UPLINK)?.and_then(|link| link.mac).context("an uplink without a MAC")?;
+        known.push((host.address, mac));
+    }
+    for host in hosts {
+        let others: Vec<_> = known.iter().copied().filter(|(address, _)| *address != host.address).collect();
+        devices::neighbours(&host.netns, UPLINK, &others)?;
+    }
+    Ok(())
 }
 
 fn make_host(spec: &LabSpec, n: u8) -> Result<Host> {

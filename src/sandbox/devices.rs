@@ -8,9 +8,9 @@ use ipnet::IpNet;
 use rtnetlink::packet_core::{NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkMessage};
-use rtnetlink::packet_route::neighbour::NeighbourFlags;
+use rtnetlink::packet_route::neighbour::{NeighbourFlags, NeighbourState};
 use rtnetlink::{Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, LinkVxlan, RouteMessageBuilder};
-use weft_vtep::addr::Vni;
+use weft_vtep::addr::{Mac, Vni};
 
 use super::link::{LinkError, by_name, inside, set_address, to_io};
 use super::netns::Netns;
@@ -119,6 +119,28 @@ pub fn mtu(netns: &Netns, name: &str, mtu: u32) -> Result<(), LinkError> {
 pub fn address(netns: &Netns, name: &str, address: IpNet) -> Result<(), LinkError> {
     let index = lookup_index(netns, name)?;
     inside(netns, async |handle| set_address(&handle, index, name, address).await)
+}
+
+/// Gives the link permanent neighbours: nobody is asked for their MAC addresses.
+pub fn neighbours(netns: &Netns, name: &str, neighbours: &[(IpAddr, Mac)]) -> Result<(), LinkError> {
+    with(netns, name, async |handle, index| {
+        for (address, mac) in neighbours {
+            let entry = handle.neighbours().add(index, *address).link_local_address(&mac.octets());
+            entry.state(NeighbourState::Permanent).execute().await?;
+        }
+        Ok(())
+    })
+}
+
+/// Makes the link forget the neighbours that it has learnt.
+pub fn forget_neighbours(netns: &Netns, name: &str) -> Result<(), LinkError> {
+    with(netns, name, async |handle, index| {
+        // The kernel empties the link's neighbour table when ARP goes off.
+        for arp in [false, true] {
+            handle.link().set(LinkUnspec::new_with_index(index).arp(arp).build()).execute().await?;
+        }
+        Ok(())
+    })
 }
 
 /// Adds a route to `destination` through `gateway`.

@@ -86,18 +86,18 @@ pub enum LinkError {
     #[error(transparent)]
     Netns(#[from] NetnsError),
     /// The system refused something else.
-    #[error("cannot {doing}: {source}")]
+    #[error("cannot {doing}: {error}")]
     System {
         /// What was being done.
         doing: String,
-        /// What the system said.
-        source: io::Error,
+        /// What the system said. Part of the text, therefore not its `source` as well.
+        error: io::Error,
     },
 }
 
 impl LinkError {
-    pub(super) fn system(doing: impl Into<String>, source: io::Error) -> Self {
-        LinkError::System { doing: doing.into(), source }
+    pub(super) fn system(doing: impl Into<String>, error: io::Error) -> Self {
+        LinkError::System { doing: doing.into(), error }
     }
 }
 

@@ -69,14 +69,14 @@ pub enum NetnsError {
         identity: Identity,
     },
     /// The system refused something else.
-    #[error("cannot {doing} the network namespace {}: {source}", path.display())]
+    #[error("cannot {doing} the network namespace {}: {error}", path.display())]
     System {
         /// What was being done.
         doing: &'static str,
         /// To which namespace.
         path: PathBuf,
-        /// What the system said.
-        source: io::Error,
+        /// What the system said. Part of the text, therefore not its `source` as well.
+        error: io::Error,
     },
 }
 
@@ -103,7 +103,7 @@ impl Netns {
 
     /// Opens the namespace at `path` and checks that it is one and can be entered.
     pub fn open_path(path: &Path) -> Result<Self, NetnsError> {
-        let system = |doing, source| NetnsError::System { doing, path: path.to_owned(), source };
+        let system = |doing, error| NetnsError::System { doing, path: path.to_owned(), error };
         // O_NONBLOCK: a FIFO at the path must not hang us.
         let file = OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path);
         let file = file.map_err(|source| match source.kind() {
@@ -128,7 +128,7 @@ impl Netns {
             let path = fd_path(&file);
             Self::from_file(file, path)
         };
-        open().map_err(|source| NetnsError::System { doing: "open", path: OWN.into(), source })
+        open().map_err(|error| NetnsError::System { doing: "open", path: OWN.into(), error })
     }
 
     /// Makes a namespace without a name. It is held only by this value's open file (and by whatever runs inside), so it
@@ -141,11 +141,11 @@ impl Netns {
             };
             join(thread::Builder::new().spawn_scoped(scope, maker)?)
         });
-        made.map_err(|source| {
+        made.map_err(|error| {
             let path = PathBuf::from("(unnamed)");
-            match source.kind() {
+            match error.kind() {
                 io::ErrorKind::PermissionDenied => NetnsError::NotPermitted(path),
-                _ => NetnsError::System { doing: "make", path, source },
+                _ => NetnsError::System { doing: "make", path, error },
             }
         })
     }
@@ -194,12 +194,12 @@ impl Netns {
             };
             join(thread::Builder::new().name("netns".into()).spawn_scoped(scope, inside)?)
         });
-        entered.map_err(|source: io::Error| {
+        entered.map_err(|error: io::Error| {
             let path = self.path.clone();
-            match source.raw_os_error().map(Errno::from_raw) {
+            match error.raw_os_error().map(Errno::from_raw) {
                 Some(Errno::EINVAL) => NetnsError::NotANetns(path),
                 Some(Errno::EPERM) => NetnsError::NotPermitted(path),
-                _ => NetnsError::System { doing: "enter", path, source },
+                _ => NetnsError::System { doing: "enter", path, error },
             }
         })
     }

@@ -47,7 +47,7 @@ fn a_refused_network_says_why_and_changes_nothing() {
         assert!(expected.iter().all(|word| said.contains(word)), "`weft {line}`: {said}");
         assert_eq!(everything(&node), before, "`weft {line}` changed something");
     }
-    for line in ["network rm blue", "network inspect blue", "fdb blue", "network rm 10"] {
+    for line in ["network rm blue", "network inspect blue", "fdb blue", "network rm no-such-id"] {
         assert!(node.refused(line).contains("there is no network"), "{line}");
     }
 }
@@ -88,7 +88,7 @@ fn a_refused_endpoint_says_why_and_changes_nothing() {
         assert!(expected.iter().all(|word| said.contains(word)), "`weft attach {line}`: {said}");
         assert_eq!(everything(&node), before, "`weft attach {line}` changed something");
     }
-    assert!(node.refused("detach 0").contains("there is no endpoint"));
+    assert!(node.refused("detach no-such-id").contains("there is no endpoint"));
     assert!(node.refused("network rm blue").contains(holder), "whoever wants to remove it must know what to detach");
     // The refused ones took no address: the first is still the next.
     assert_eq!(node.json(&format!("attach blue --netns {free}"))["ips"][0], "10.1.0.1/16");

@@ -1,8 +1,8 @@
 //! The I/O shell: TAP devices, UDP sockets and worker threads around the pure core.
 //!
-//! [`Vtep`] is the façade. Transmit workers each own a share of the TAPs and of the TX sockets, receive workers each a
-//! socket of one SO_REUSEPORT group on the VXLAN port; they share nothing that changes but the forwarding tables. All
-//! else reaches them as a new [`View`](crate::switch::view::View), taken between two turns.
+//! [`Vtep`] is the façade. Each worker owns a share of the TAPs, a share of the TX sockets and one socket of the
+//! SO_REUSEPORT group on the VXLAN port; workers share nothing that changes but the forwarding tables. All else reaches
+//! them as a new [`View`](crate::switch::view::View), taken between two turns.
 
 mod batch;
 mod rx;
@@ -11,6 +11,7 @@ mod sockets;
 pub mod sys;
 mod tap;
 mod tx;
+mod worker;
 
 use std::io;
 use std::net::IpAddr;
@@ -22,10 +23,9 @@ use std::time::Duration;
 use tracing::warn;
 
 use self::batch::MAX_LANES;
-use self::rx::Receiver;
 use self::shared::Shared;
 pub use self::tap::Tap;
-use self::tx::Transmitter;
+use self::worker::{Parts, Worker};
 use crate::addr::{Mac, PortId, Vni};
 use crate::flow::FlowKey;
 use crate::stats::Snapshot;
@@ -39,7 +39,7 @@ pub struct VtepConfig {
     pub local: IpAddr,
     /// The UDP port of VXLAN, 4789 by IANA's assignment.
     pub port: u16,
-    /// Transmit workers, and as many receive workers. `None`: from the number of cores.
+    /// Worker threads, 1 to 16. `None`: one for every two cores. About 1.2 MB each.
     pub workers: Option<usize>,
 }
 
@@ -91,7 +91,7 @@ pub enum TableError {
 const GRACE: Duration = Duration::from_secs(2);
 /// How often learned addresses are looked at for their age.
 const AGEING_STEP: Duration = Duration::from_secs(1);
-/// The most workers of each kind: more lanes than that there are not.
+/// The most workers: each needs a few lanes for its flows' source ports.
 const MAX_WORKERS: usize = 16;
 
 /// The running data plane of one node. Dropping it ends the workers and closes the sockets; persistent devices stay.
@@ -109,70 +109,49 @@ impl Vtep {
     /// # Errors
     /// See [`StartError`]; nothing is left behind.
     pub fn start(config: VtepConfig) -> Result<Vtep, StartError> {
+        let (mut vtep, workers) = Self::assemble(&config)?;
         let system = |doing| move |source| StartError::System { doing, source };
-        let (mut vtep, transmitters, receivers) = Self::assemble(&config)?;
         let cores = thread::available_parallelism().map_or(1, usize::from);
-        let pinned = cores >= transmitters.len() + receivers.len() + 2;
-        let mut core = 0;
-        let mut spawn = |name: String, work: Box<dyn FnOnce() + Send>| {
-            let pin = pinned.then_some(core);
-            core += 1;
-            thread::Builder::new()
-                .name(name)
-                .spawn(move || {
-                    if let Some(core) = pin {
-                        pin_to(core);
-                    }
-                    work();
-                })
-                .map_err(system("start a worker thread"))
-        };
-        for (index, make) in transmitters.into_iter().enumerate() {
-            vtep.threads.push(spawn(format!("weft-tx-{index}"), Box::new(move || make().run()))?);
-        }
-        for (index, make) in receivers.into_iter().enumerate() {
-            vtep.threads.push(spawn(format!("weft-rx-{index}"), Box::new(move || make().run()))?);
+        // A core to itself pays only where there are cores to spare: else the scheduler places better.
+        let pinned = cores > 2 * workers.len();
+        for (index, parts) in workers.into_iter().enumerate() {
+            let body = move || {
+                if pinned {
+                    pin_to(index);
+                }
+                Worker::new(parts).run();
+            };
+            let thread = thread::Builder::new().name(format!("weft-worker-{index}")).spawn(body);
+            vtep.threads.push(thread.map_err(system("start a worker thread"))?);
         }
         let shared = vtep.shared.clone();
-        vtep.threads.push(spawn("weft-age".into(), Box::new(move || age(&shared)))?);
+        let thread = thread::Builder::new().name("weft-age".into()).spawn(move || age(&shared));
+        vtep.threads.push(thread.map_err(system("start the ageing thread"))?);
         Ok(vtep)
     }
 
-    /// Makes sockets and shared state, and what makes each worker on its own thread.
-    #[allow(clippy::type_complexity)] // two lists of thread bodies
-    fn assemble(
-        config: &VtepConfig,
-    ) -> Result<
-        (Vtep, Vec<Box<dyn FnOnce() -> Transmitter + Send>>, Vec<Box<dyn FnOnce() -> Receiver + Send>>),
-        StartError,
-    > {
+    /// Makes the sockets and the shared state, and what each worker is made of.
+    fn assemble(config: &VtepConfig) -> Result<(Vtep, Vec<Parts>), StartError> {
         let system = |doing| move |source| StartError::System { doing, source };
         let cores = thread::available_parallelism().map_or(1, usize::from);
-        let workers = config.workers.unwrap_or(cores / 2).clamp(1, MAX_WORKERS);
+        let count = config.workers.unwrap_or(cores / 2).clamp(1, MAX_WORKERS);
         let random = random_bytes().map_err(system("read random bytes"))?;
         let [.., a, b] = random;
-        let receive = sockets::receive(config.local, config.port, workers)?;
+        let sockets = sockets::receive(config.local, config.port, count)?;
         let mut lanes = sockets::transmit(config.local, MAX_LANES, u16::from_be_bytes([a, b]))?;
-        let mut key = [0; 16];
-        key.copy_from_slice(&random[..16]);
-        let secret = random[16..].iter().fold(0u64, |acc, byte| acc << 8 | u64::from(*byte));
-        let shared = Shared::new(2 * workers, FlowKey::new(key), secret)
-            .map_err(|errno| system("make an event counter")(errno.into()))?;
+        let word = |bytes: &[u8]| bytes.iter().fold(0u64, |acc, byte| acc << 8 | u64::from(*byte));
+        let shared =
+            Shared::new(count, FlowKey::new([word(&random[..8]), word(&random[8..16])]), word(&random[16..24]))
+                .map_err(|errno| system("make an event counter")(errno.into()))?;
         let shared = Arc::new(shared);
-        let mut transmitters: Vec<Box<dyn FnOnce() -> Transmitter + Send>> = Vec::new();
-        for index in 0..workers {
-            let share = lanes.split_off(lanes.len() - lanes.len() / (workers - index));
-            let (shared, port) = (shared.clone(), config.port);
-            let epoll = tx::new_epoll(&shared, index).map_err(system("make an epoll set"))?;
-            transmitters.push(Box::new(move || Transmitter::new(shared, index, workers, port, share, epoll)));
-        }
-        let mut receivers: Vec<Box<dyn FnOnce() -> Receiver + Send>> = Vec::new();
-        for (index, socket) in receive.into_iter().enumerate() {
-            let shared = shared.clone();
-            receivers.push(Box::new(move || Receiver::new(shared, workers + index, socket)));
+        let mut workers = Vec::with_capacity(count);
+        for (index, socket) in sockets.into_iter().enumerate() {
+            let share = lanes.split_off(lanes.len() - lanes.len() / (count - index));
+            let parts = Parts::new(shared.clone(), index, share, socket, config.port);
+            workers.push(parts.map_err(system("make an epoll set"))?);
         }
         let vtep = Vtep { shared, local: config.local, next_port: AtomicU32::new(0), threads: Vec::new() };
-        Ok((vtep, transmitters, receivers))
+        Ok((vtep, workers))
     }
 
     /// Adds a network.

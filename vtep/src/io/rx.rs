@@ -1,19 +1,18 @@
-//! A receive worker: datagrams from the underlay become frames and super-frames on TAPs.
+//! The receiving half of a worker: datagrams from the underlay become frames and super-frames on TAPs.
 //!
-//! One turn: wait, `recvmmsg`, then for each datagram the [`engine`](crate::engine), the checksum, the
+//! One batch: `recvmmsg`, then for each datagram the [`engine`](crate::engine), the checksum, the
 //! [`coalescer`](crate::offload::coalesce); at the end of the batch everything gathered is written. Payload is not
 //! copied in userspace: `writev` takes it from the receive arena.
 
 use std::io::{self, IoSlice};
-use std::os::fd::AsFd;
-use std::sync::Arc;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
 use arrayvec::ArrayVec;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::Socket;
 use tracing::error;
 
-use super::shared::{Held, Shared, TapView, WorkerState};
+use super::shared::{Shared, TapView};
 use super::sys::udp::{ReceiveQueue, Received};
 use crate::addr::PortId;
 use crate::drops::DropReason;
@@ -26,83 +25,54 @@ use crate::wire::vxlan;
 
 /// Messages of one receive: with UDP_GRO up to 64 KB each.
 const MESSAGES: usize = 8;
+/// How long an unexpected error holds the worker.
+const ERROR_PAUSE: Duration = Duration::from_millis(10);
 
-/// One receive worker.
+/// The receiving half of a worker.
 #[derive(Debug)]
-pub(super) struct Receiver {
-    shared: Arc<Shared>,
-    index: usize,
+pub(super) struct Receive {
     socket: Socket,
-    held: Held,
     queue: ReceiveQueue,
-    engine: Engine,
     coalescer: Coalescer,
 }
 
-impl Receiver {
-    pub(super) fn new(shared: Arc<Shared>, index: usize, socket: Socket) -> Self {
-        Receiver {
-            held: Held::new(&shared),
-            engine: Engine::new(shared.secret),
-            shared,
-            index,
-            socket,
-            queue: ReceiveQueue::new(MESSAGES),
-            coalescer: Coalescer::default(),
-        }
+impl Receive {
+    pub(super) fn new(socket: Socket) -> Self {
+        Receive { socket, queue: ReceiveQueue::new(MESSAGES), coalescer: Coalescer::default() }
     }
 
-    /// Works until the façade says stop.
-    pub(super) fn run(mut self) {
-        while !self.shared.stopping() {
-            self.turn(PollTimeout::NONE);
-        }
-    }
-
-    /// One batch; waits up to `patience` if there is none.
-    pub(super) fn turn(&mut self, patience: PollTimeout) {
-        let state = &self.shared.workers[self.index];
-        if self.held.refresh(&self.shared) {
-            self.held.acknowledge(state);
-        }
-        match self.queue.receive(self.socket.as_fd()) {
-            Ok(overflow) => {
-                if overflow > 0 {
-                    state.counters.dropped(DropReason::ReceiveOverflow, u64::from(overflow));
-                }
-                self.process();
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait(patience),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // An ICMP error of a peer, at worst; the socket stays usable.
+    /// One batch: whatever the socket has, up to what the arena holds.
+    pub(super) fn batch(
+        &mut self,
+        shared: &Shared,
+        view: &TapView,
+        counters: &Counters,
+        engine: &mut Engine,
+        now: Now,
+    ) {
+        let Receive { socket, queue, coalescer } = self;
+        match queue.receive(socket.as_fd()) {
+            Ok(0) => {}
+            Ok(overflow) => counters.dropped(DropReason::ReceiveOverflow, u64::from(overflow)),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => return,
+            // The socket stays usable; an error that stays must not turn the worker into a busy loop.
             Err(error) => {
                 error!("receiving on the VXLAN socket: {error}");
-                self.wait(PollTimeout::from(100u8));
+                return std::thread::sleep(ERROR_PAUSE);
             }
         }
-    }
-
-    fn wait(&self, patience: PollTimeout) {
-        let wake = &self.shared.workers[self.index].wake;
-        let mut fds =
-            [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN), PollFd::new(wake.as_fd(), PollFlags::POLLIN)];
-        let _ = poll(&mut fds, patience);
-        if fds[1].any().unwrap_or(false) {
-            let _ = wake.read();
-        }
-    }
-
-    fn process(&mut self) {
-        let Receiver { shared, index, held, queue, engine, coalescer, .. } = self;
-        let WorkerState { counters, .. } = &shared.workers[*index];
-        let now = shared.now();
         let (arena, received) = queue.parts();
-        let mut work =
-            Work { view: &held.view, shared, engine, coalescer, out: Delivery { view: &held.view, counters }, now };
+        let mut work = Work { view, shared, engine, coalescer, out: Delivery { view, counters }, now };
         for message in received {
             work.message(arena, message);
         }
         work.coalescer.flush(arena, &mut work.out);
+    }
+}
+
+impl AsFd for Receive {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 

@@ -40,7 +40,6 @@ impl WorkerState {
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) view: Published<TapView>,
-    /// Transmit workers first, receive workers second.
     pub(super) workers: Vec<WorkerState>,
     pub(super) stop: AtomicBool,
     pub(super) key: FlowKey,

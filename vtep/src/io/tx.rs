@@ -1,24 +1,22 @@
-//! A transmit worker: frames from TAPs become datagrams, or go to local TAPs as they are.
+//! The sending half of a worker: frames from TAPs become datagrams, or go to local TAPs as they are.
 //!
-//! One turn: wait, then drain each ready TAP of this worker's share until it has no more (bounded), decide by the
+//! One turn: drain each ready TAP of this worker's share until it has no more (bounded), decide by the
 //! [`engine`](crate::engine), cut super-frames, and gather datagrams in a [`Batch`] that leaves by `sendmmsg`. A
 //! single frame's VXLAN header is written over the offload header that stood before it; a segment's headers go to an
 //! arena of their own and its payload leaves by scatter-gather: payload is not copied in userspace.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use nix::errno::Errno;
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use socket2::Socket;
 use tracing::{debug, warn};
 
 use super::batch::{Batch, MAX_DATAGRAMS};
 use super::rx::write_pieces;
-use super::shared::{Held, Shared, TapView};
+use super::shared::{Shared, TapView};
 use super::sys::udp::SendQueue;
 use super::tap::{MAX_READ, Tap};
 use crate::addr::PortId;
@@ -40,9 +38,6 @@ const TURN_FRAMES: usize = 64;
 const TURN_BYTES: usize = 120 << 10;
 /// Room for the headers of a turn's segments.
 const HEADERS: usize = 128 << 10;
-const EVENTS: usize = 64;
-/// The event that is not a port.
-const WAKE: u64 = u64::MAX;
 
 /// Flooded frames of one port: rate per second and burst.
 const STORM: (u32, u32) = (25_000, 2_500);
@@ -51,30 +46,27 @@ const ICMP: (u32, u32) = (1_000, 50);
 
 /// What a worker keeps for each of its ports.
 #[derive(Debug)]
-struct Own {
-    port: Arc<Port<Arc<Tap>>>,
+pub(super) struct Own {
+    pub(super) port: Arc<Port<Arc<Tap>>>,
     storm: Bucket,
     icmp: Bucket,
 }
 
-/// One transmit worker.
+impl Own {
+    pub(super) fn new(port: Arc<Port<Arc<Tap>>>) -> Self {
+        Own { port, storm: Bucket::new(STORM.0, STORM.1), icmp: Bucket::new(ICMP.0, ICMP.1) }
+    }
+}
+
+/// The sending half of a worker.
 #[derive(Debug)]
-pub(super) struct Transmitter {
-    shared: Arc<Shared>,
-    index: usize,
-    /// How many transmit workers there are: a port belongs to the one that its number names.
-    of: usize,
-    vxlan_port: u16,
-    lanes: Vec<Socket>,
-    held: Held,
-    epoll: Epoll,
-    ports: HashMap<PortId, Own>,
-    engine: Engine,
+pub(super) struct Transmit {
     arena: Box<[u8]>,
+    fill: Fill,
     out: Out,
 }
 
-/// The way out: what is gathered, and where segment headers are written.
+/// The way out: what is gathered, where segment headers are written, and the sockets.
 #[derive(Debug)]
 struct Out {
     batch: Batch,
@@ -83,144 +75,80 @@ struct Out {
     queue: SendQueue,
     /// Messages of the lane in hand that the kernel did not take as a whole.
     refused: Vec<u16>,
+    lanes: Vec<Socket>,
+    vxlan_port: u16,
 }
 
-/// The poll set of a worker: so far, its wake-up alone.
-pub(super) fn new_epoll(shared: &Shared, index: usize) -> io::Result<Epoll> {
-    let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-    epoll.add(&shared.workers[index].wake, EpollEvent::new(EpollFlags::EPOLLIN, WAKE))?;
-    Ok(epoll)
+/// Why a drain ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Drained {
+    /// There are no more frames, or the turn is full and the rest waits for the next one.
+    Paused,
+    /// The device has vanished with its namespace.
+    Gone,
 }
 
-impl Transmitter {
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        index: usize,
-        of: usize,
-        vxlan_port: u16,
-        lanes: Vec<Socket>,
-        epoll: Epoll,
-    ) -> Self {
-        let mut worker = Transmitter {
-            held: Held::new(&shared),
-            engine: Engine::new(shared.secret),
-            shared,
-            index,
-            of,
-            vxlan_port,
-            lanes,
-            epoll,
-            ports: HashMap::new(),
+impl Transmit {
+    pub(super) fn new(lanes: Vec<Socket>, vxlan_port: u16) -> Self {
+        Transmit {
             arena: vec![0; TURN_BYTES + MAX_READ].into(),
+            fill: Fill::default(),
             out: Out {
                 batch: Batch::default(),
                 headers: vec![0; HEADERS].into(),
                 used: 0,
                 queue: SendQueue::new(MAX_DATAGRAMS, 2 * MAX_DATAGRAMS),
                 refused: Vec::with_capacity(MAX_DATAGRAMS),
+                lanes,
+                vxlan_port,
             },
-        };
-        worker.adopt();
-        worker
-    }
-
-    /// Works until the façade says stop.
-    pub(super) fn run(mut self) {
-        while !self.shared.stopping() {
-            self.turn(EpollTimeout::NONE);
         }
-    }
-
-    /// One batch; waits up to `patience` for a frame.
-    pub(super) fn turn(&mut self, patience: EpollTimeout) {
-        let mut events = [EpollEvent::empty(); EVENTS];
-        let ready = self.epoll.wait(&mut events, patience).unwrap_or(0);
-        if self.held.refresh(&self.shared) {
-            self.adopt();
-        }
-        let view = self.held.view.clone();
-        let now = self.shared.now();
-        let mut fill = Fill { at: 0, frames: 0 };
-        for event in &events[..ready] {
-            if event.data() == WAKE {
-                let _ = self.shared.workers[self.index].wake.read();
-            } else {
-                self.drain(&view, PortId(event.data() as u32), &mut fill, now);
-            }
-        }
-        self.flush();
-    }
-
-    /// Follows the view: polls the ports that came, lets go of those that went.
-    fn adopt(&mut self) {
-        let Transmitter { held, ports, epoll, shared, index, of, .. } = self;
-        ports.retain(|id, own| {
-            let stays = held.view.ports.contains_key(id);
-            if !stays {
-                let _ = epoll.delete(own.port.device.as_fd());
-            }
-            stays
-        });
-        for (id, port) in held.view.ports.iter().filter(|(id, _)| id.0 as usize % *of == *index) {
-            ports.entry(*id).or_insert_with(|| {
-                let event = EpollEvent::new(EpollFlags::EPOLLIN, u64::from(id.0));
-                if let Err(error) = epoll.add(port.device.as_fd(), event) {
-                    warn!(port = id.0, "cannot poll the endpoint's device: {error}");
-                }
-                Own { port: port.clone(), storm: Bucket::new(STORM.0, STORM.1), icmp: Bucket::new(ICMP.0, ICMP.1) }
-            });
-        }
-        held.acknowledge(&shared.workers[*index]);
     }
 
     /// Reads one port's frames until there are none or the turn is full.
-    fn drain(&mut self, view: &TapView, id: PortId, fill: &mut Fill, now: Now) {
+    pub(super) fn drain(
+        &mut self,
+        shared: &Shared,
+        view: &TapView,
+        counters: &Counters,
+        engine: &mut Engine,
+        own: &mut Own,
+        now: Now,
+    ) -> Drained {
         loop {
-            if fill.frames >= TURN_FRAMES || fill.at >= TURN_BYTES {
-                self.flush();
-                *fill = Fill { at: 0, frames: 0 };
+            if self.fill.frames >= TURN_FRAMES || self.fill.at >= TURN_BYTES {
                 // The device is still readable: the next turn goes on, after the other ports.
-                return;
+                self.flush(counters);
+                return Drained::Paused;
             }
-            let Some(own) = self.ports.get_mut(&id) else { return };
-            let len = match own.port.device.read(&mut self.arena[fill.at..]) {
+            let len = match own.port.device.read(&mut self.arena[self.fill.at..]) {
                 Ok(len) => len,
-                Err(Errno::EAGAIN) => return,
+                Err(Errno::EAGAIN) => return Drained::Paused,
                 Err(Errno::EINTR) => continue,
                 Err(error) => {
-                    debug!(port = id.0, "the endpoint's device is gone: {error}");
-                    let _ = self.epoll.delete(own.port.device.as_fd());
-                    return;
+                    debug!(port = own.port.id.0, "the endpoint's device is gone: {error}");
+                    return Drained::Gone;
                 }
             };
-            let piece = Piece::new(fill.at, len);
-            fill.frames += 1;
-            fill.at += len.next_multiple_of(64);
-            let mut step = Step {
-                view,
-                shared: &self.shared,
-                counters: &self.shared.workers[self.index].counters,
-                engine: &mut self.engine,
-                arena: &mut self.arena,
-                out: &mut self.out,
-                lanes: &self.lanes,
-                vxlan_port: self.vxlan_port,
-                now,
-            };
+            let piece = Piece::new(self.fill.at, len);
+            self.fill.frames += 1;
+            self.fill.at += len.next_multiple_of(64);
+            let mut step = Step { view, shared, counters, engine, arena: &mut self.arena, out: &mut self.out, now };
             if let Err((reason, frames)) = step.frame(own, piece) {
-                step.counters.dropped(reason, frames);
+                counters.dropped(reason, frames);
             }
         }
     }
 
-    fn flush(&mut self) {
-        let counters = &self.shared.workers[self.index].counters;
-        self.out.flush(&self.arena, &self.lanes, self.vxlan_port, counters);
+    /// Sends what was gathered: the end of a turn.
+    pub(super) fn flush(&mut self, counters: &Counters) {
+        self.out.flush(&self.arena, counters);
+        self.fill = Fill::default();
     }
 }
 
 /// How much of the frame arena the turn has used.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Fill {
     at: usize,
     frames: usize,
@@ -234,8 +162,6 @@ struct Step<'a> {
     engine: &'a mut Engine,
     arena: &'a mut [u8],
     out: &'a mut Out,
-    lanes: &'a [Socket],
-    vxlan_port: u16,
     now: Now,
 }
 
@@ -320,7 +246,7 @@ impl Step<'_> {
         }
         let raw = &mut self.arena[piece.at as usize..][..piece.len as usize];
         let frame = &mut raw[start..];
-        let lane = (self.shared.key.hash(frame, layout) % self.lanes.len() as u64) as usize;
+        let lane = (self.shared.key.hash(frame, layout) % self.out.lanes.len() as u64) as usize;
         let tos = ecn::encap(layout.tos(frame));
         let vxlan = vxlan::header(segment.spec.vni);
         let Some(plan) = plan else {
@@ -351,7 +277,7 @@ impl Step<'_> {
             for vtep in vteps {
                 if self.out.batch.is_full() {
                     // The header just written stays valid: only what was gathered before it is sent.
-                    self.out.send(self.arena, self.lanes, self.vxlan_port, self.counters);
+                    self.out.send(self.arena, self.counters);
                 }
                 self.out.batch.push(lane, *vtep, tos, header, payload);
             }
@@ -363,24 +289,25 @@ impl Step<'_> {
     #[inline]
     fn make_room(&mut self) {
         if self.out.batch.is_full() || self.out.used + vxlan::LEN + MAX_HEADER > self.out.headers.len() {
-            self.out.flush(self.arena, self.lanes, self.vxlan_port, self.counters);
+            self.out.flush(self.arena, self.counters);
         }
     }
 }
 
 impl Out {
     /// Sends what is gathered and starts anew.
-    fn flush(&mut self, arena: &[u8], lanes: &[Socket], vxlan_port: u16, counters: &Counters) {
-        self.send(arena, lanes, vxlan_port, counters);
+    fn flush(&mut self, arena: &[u8], counters: &Counters) {
+        self.send(arena, counters);
         self.used = 0;
     }
 
     /// Sends what is gathered; the headers written so far stay.
-    fn send(&mut self, arena: &[u8], lanes: &[Socket], vxlan_port: u16, counters: &Counters) {
+    fn send(&mut self, arena: &[u8], counters: &Counters) {
         if self.batch.is_empty() {
             return;
         }
-        let Out { batch, headers, queue, refused, .. } = self;
+        let Out { batch, headers, queue, refused, lanes, vxlan_port, .. } = self;
+        let vxlan_port = *vxlan_port;
         let headers: &[u8] = headers;
         let mut cannot_segment = false;
         for lane in batch.lanes() {

@@ -187,7 +187,8 @@ fn joinable(arena: &[u8], frame: &Frame) -> bool {
     let bytes = frame.piece.of(arena);
     // No IPv4 options and no IPv6 extension headers: what cannot be compared cannot be joined.
     let plain_ip = match layout.network {
-        Network::V4 => layout.l4 - layout.l3 == 20,
+        // A super-frame's header checksum is made anew: a wrong one must not become right on the way.
+        Network::V4 => layout.l4 - layout.l3 == 20 && Sum::ZERO.add_bytes(&bytes[layout.l3..layout.l4]).is_valid(),
         Network::V6 => layout.l4 - layout.l3 == 40,
         Network::Other => false,
     };

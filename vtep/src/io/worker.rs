@@ -1,0 +1,139 @@
+//! A worker: one thread that runs frames to completion in both directions.
+//!
+//! It owns a share of the TAPs, a share of the TX sockets (so of the source ports) and one socket of the receive group,
+//! and waits for all of them at once. One thread per share, not one per direction: a TCP flow's data and its
+//! acknowledgements then need half the wake-ups (measured: benches/README.md).
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use socket2::Socket;
+use tracing::warn;
+
+use super::rx::Receive;
+use super::shared::{Held, Shared};
+use super::tx::{Drained, Own, Transmit};
+use crate::addr::PortId;
+use crate::engine::Engine;
+
+/// Ready files looked at in one turn.
+const EVENTS: usize = 64;
+/// Events that are not a port's.
+const WAKE: u64 = u64::MAX;
+const RECEIVE: u64 = u64::MAX - 1;
+
+/// One worker.
+#[derive(Debug)]
+pub(super) struct Worker {
+    shared: Arc<Shared>,
+    index: usize,
+    held: Held,
+    epoll: Epoll,
+    ports: HashMap<PortId, Own>,
+    engine: Engine,
+    transmit: Transmit,
+    receive: Receive,
+}
+
+/// What a worker is made of; made by the façade, so that a failure is its error, and sent to the worker's thread.
+#[derive(Debug)]
+pub(super) struct Parts {
+    shared: Arc<Shared>,
+    index: usize,
+    epoll: Epoll,
+    lanes: Vec<Socket>,
+    socket: Socket,
+    vxlan_port: u16,
+}
+
+impl Parts {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        index: usize,
+        lanes: Vec<Socket>,
+        socket: Socket,
+        vxlan_port: u16,
+    ) -> io::Result<Self> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        epoll.add(&shared.workers[index].wake, EpollEvent::new(EpollFlags::EPOLLIN, WAKE))?;
+        epoll.add(socket.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, RECEIVE))?;
+        Ok(Parts { shared, index, epoll, lanes, socket, vxlan_port })
+    }
+}
+
+impl Worker {
+    /// Allocates the arenas: on the thread that will use them.
+    pub(super) fn new(parts: Parts) -> Self {
+        let Parts { shared, index, epoll, lanes, socket, vxlan_port } = parts;
+        let mut worker = Worker {
+            held: Held::new(&shared),
+            engine: Engine::new(shared.secret),
+            shared,
+            index,
+            epoll,
+            ports: HashMap::new(),
+            transmit: Transmit::new(lanes, vxlan_port),
+            receive: Receive::new(socket),
+        };
+        worker.adopt();
+        worker
+    }
+
+    /// Works until the façade says stop.
+    pub(super) fn run(mut self) {
+        while !self.shared.stopping() {
+            self.turn(EpollTimeout::NONE);
+        }
+    }
+
+    /// One turn: waits up to `patience` for something to do, and does it.
+    pub(super) fn turn(&mut self, patience: EpollTimeout) {
+        let mut events = [EpollEvent::empty(); EVENTS];
+        let ready = self.epoll.wait(&mut events, patience).unwrap_or(0);
+        if self.held.refresh(&self.shared) {
+            self.adopt();
+        }
+        let Worker { shared, index, held, epoll, ports, engine, transmit, receive } = self;
+        let state = &shared.workers[*index];
+        let now = shared.now();
+        for event in &events[..ready] {
+            match event.data() {
+                WAKE => drop(state.wake.read()),
+                RECEIVE => receive.batch(shared, &held.view, &state.counters, engine, now),
+                port => {
+                    let Some(own) = ports.get_mut(&PortId(port as u32)) else { continue };
+                    if transmit.drain(shared, &held.view, &state.counters, engine, own, now) == Drained::Gone {
+                        let _ = epoll.delete(own.port.device.as_fd());
+                    }
+                }
+            }
+        }
+        transmit.flush(&state.counters);
+    }
+
+    /// Follows the view: polls the ports that came, lets go of those that went.
+    fn adopt(&mut self) {
+        let Worker { shared, index, held, epoll, ports, .. } = self;
+        ports.retain(|id, own| {
+            let stays = held.view.ports.contains_key(id);
+            if !stays {
+                let _ = epoll.delete(own.port.device.as_fd());
+            }
+            stays
+        });
+        let share = |id: &PortId| id.0 as usize % shared.workers.len() == *index;
+        for (id, port) in held.view.ports.iter().filter(|(id, _)| share(id)) {
+            ports.entry(*id).or_insert_with(|| {
+                let event = EpollEvent::new(EpollFlags::EPOLLIN, u64::from(id.0));
+                if let Err(error) = epoll.add(port.device.as_fd(), event) {
+                    warn!(port = id.0, "cannot poll the endpoint's device: {error}");
+                }
+                Own::new(port.clone())
+            });
+        }
+        held.acknowledge(&shared.workers[*index]);
+    }
+}

@@ -6,7 +6,7 @@ use comfy_table::{Table, presets};
 use weft::lab::Underlay;
 
 use crate::contestant::Kind;
-use crate::sample::{Load, METRICS, Sample};
+use crate::sample::{LOSS, Load, METRICS, Sample};
 
 /// All samples from one underlay.
 pub(crate) struct Results {
@@ -35,7 +35,7 @@ impl Results {
         let position = |kind| self.kinds.iter().position(|k| *k == kind);
         let (weft, other) = (position(Kind::Weft)?, position(other)?);
         let (ours, theirs) = (self.values(weft, metric), self.values(other, metric));
-        (!ours.is_empty() && ours.len() == theirs.len())
+        (metric != LOSS && !ours.is_empty() && ours.len() == theirs.len())
             .then(|| ours.iter().zip(&theirs).map(|(our, their)| our / their).collect())
     }
 }

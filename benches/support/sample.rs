@@ -36,6 +36,9 @@ impl Load {
 pub(crate) const METRICS: [&str; 6] =
     ["TCP Gb/s", "CPU-s/GB machine", "CPU-s/GB overlay", "64 B UDP k/s", "lost at 150 k/s %", "ping p50 µs"];
 
+/// The metric that no ratio is made of: the good value is zero.
+pub(crate) const LOSS: usize = 4;
+
 /// What one contestant did in one round.
 pub(crate) struct Sample {
     pub(crate) values: [Option<f64>; METRICS.len()],

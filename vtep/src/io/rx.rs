@@ -24,7 +24,7 @@ use crate::stats::Counters;
 use crate::wire::vxlan;
 
 /// Messages of one receive: with UDP_GRO up to 64 KB each.
-const MESSAGES: usize = 8;
+const MESSAGES: usize = 64;
 /// How long an unexpected error holds the worker.
 const ERROR_PAUSE: Duration = Duration::from_millis(10);
 

@@ -44,14 +44,14 @@ drop_reasons! {
     InnerSourceInvalid = "inner_source_invalid",
     /// The inner frame carries a VLAN tag and the network does not allow it (RFC 7348 section 6.1).
     InnerVlan = "inner_vlan",
-    /// The inner source address is a local endpoint's: a loop, or somebody pretends.
-    InnerSourceLocal = "inner_source_local",
-    /// The outer header says congestion experienced, the inner cannot carry it (RFC 6040 section 4.2).
-    EcnNotCapable = "ecn_not_capable",
-    /// A unicast frame from a VTEP for a station that is not here: it never goes back into a tunnel.
-    NotHere = "not_here",
     /// A frame larger than the MTU that no offload explains.
     InnerOversize = "inner_oversize",
+    /// The outer header says congestion experienced, the inner cannot carry it (RFC 6040 section 4.2).
+    EcnNotCapable = "ecn_not_capable",
+    /// The inner source address is a local endpoint's: a loop, or somebody pretends.
+    InnerSourceLocal = "inner_source_local",
+    /// A unicast frame from a VTEP for a station that is not here: it never goes back into a tunnel.
+    NotHere = "not_here",
 
     // From an endpoint (encapsulation), in the order of the checks.
     /// The device handed over less than an offload header and an Ethernet header.

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use crate::addr::{PortId, Vni};
 use crate::drops::DropReason;
 use crate::frame::{self, ETH_LEN, Layout, Network, Transport, VLAN_LEN};
+use crate::offload::check;
 use crate::path::{ecn, mss};
 use crate::switch::Place;
 use crate::switch::cache::Cache;
@@ -149,6 +150,10 @@ impl Engine {
             return Err(DropReason::InnerVlan);
         }
         let layout = Layout::of(inner);
+        // Larger than the MTU is only what a kernel VTEP on the same machine did not cut, and so did not sum up either.
+        if inner.len() - layout.l3 > usize::from(segment.spec.mtu) && !check::looks_partial(inner, &layout) {
+            return Err(DropReason::InnerOversize);
+        }
         if layout.network != Network::Other {
             ecn::apply(&mut inner[layout.l3..], tos)?;
         }

@@ -231,26 +231,29 @@ impl Sink for Receiver {
     }
 }
 
+/// What the coalescer is told of a frame at `at` in the arena.
+fn entry(frame: &[u8], at: usize, mtu: u16, cut: u16) -> Frame {
+    let (layout, key) = (Layout::of(frame), FlowKey::new([0x5851_f42d_4c95_7f2d, 9]));
+    let (check, hash) = (verify(frame, &layout), key.hash(frame, &layout));
+    Frame { port: PortId(1), piece: Piece::new(at, frame.len()), layout, check, hash, mtu, cut }
+}
+
 /// Coalesces frames as one receive batch, and gives back what a kernel would see.
 fn through(frames: &[Vec<u8>], mtu: u16, cut: u16) -> Receiver {
     let mut arena: Vec<u8> = frames.concat();
-    let (mut coalescer, mut receiver, key, mut at) =
-        (Coalescer::default(), Receiver::default(), FlowKey::new([0x5851_f42d_4c95_7f2d, 9]), 0);
+    let (mut coalescer, mut receiver, mut at) = (Coalescer::default(), Receiver::default(), 0);
     for frame in frames {
-        let layout = Layout::of(frame);
-        let entry = Frame {
-            port: PortId(1),
-            piece: Piece::new(at, frame.len()),
-            layout,
-            check: verify(frame, &layout),
-            hash: key.hash(frame, &layout),
-            mtu,
-            cut,
-        };
-        coalescer.push(&mut arena, entry, &mut receiver);
+        coalescer.push(&mut arena, entry(frame, at, mtu, cut), &mut receiver);
         at += frame.len();
     }
     coalescer.flush(&mut arena, &mut receiver);
+    receiver
+}
+
+/// What one of several ports gets of a frame.
+fn flooded(frame: &[u8], mtu: u16, cut: u16) -> Receiver {
+    let mut receiver = Receiver::default();
+    Coalescer::default().push_alone(frame, entry(frame, 0, mtu, cut), &mut receiver);
     receiver
 }
 
@@ -330,7 +333,7 @@ fn train(tcp: bool, v6: bool, count: usize, size: usize) -> Vec<Vec<u8>> {
 #[test]
 fn a_train_becomes_one_super_frame() {
     for (tcp, v6) in [(true, false), (true, true), (false, false), (false, true)] {
-        let receiver = through(&train(tcp, v6, 40, 1398), 1450, 0);
+        let receiver = through(&train(tcp, v6, 40, 1378), 1450, 0);
         assert_eq!((receiver.outputs, receiver.frames.len()), (1, 40), "tcp {tcp} v6 {v6}");
     }
 }
@@ -388,4 +391,34 @@ fn an_uncut_udp_super_frame_needs_the_size_of_its_datagrams() {
     assert_eq!((receiver.outputs, receiver.drops.as_slice()), (0, &[DropReason::InnerOversize][..]));
     let receiver = through(&[uncut(false, 60_000)], 1450, 1000);
     assert_eq!((receiver.outputs, receiver.frames.len()), (1, 60));
+    // Two datagrams are two datagrams also where both together fit into the MTU.
+    let receiver = through(&[uncut(false, 1_000)], 1450, 500);
+    assert_eq!((receiver.outputs, receiver.frames.len()), (1, 2));
+    let receiver = through(&[uncut(false, 1_000)], 1450, 0);
+    assert_eq!((receiver.outputs, receiver.frames.len()), (1, 1));
+}
+
+#[test]
+fn an_uncut_super_frame_for_several_ports_is_cut_for_each() {
+    for (frame, cut, count) in [(uncut(true, 60_000), 0, 43), (uncut(false, 60_000), 1000, 60)] {
+        let receiver = flooded(&frame, 1450, cut);
+        assert_eq!((receiver.outputs, receiver.frames.len()), (1, count));
+        assert!(receiver.frames.iter().all(|frame| verify(frame, &Layout::of(frame)) == Check::Verified));
+    }
+}
+
+#[test]
+fn a_large_frame_that_no_offload_explains_is_dropped() {
+    for tcp in [true, false] {
+        let mut whole = train(tcp, false, 1, 2_000).remove(0);
+        for receiver in [through(&[whole.clone()], 1450, 0), flooded(&whole, 1450, 0)] {
+            assert_eq!((receiver.outputs, receiver.drops.as_slice()), (0, &[DropReason::InnerOversize][..]));
+        }
+        // Not even what is behind the packet may be large.
+        whole.truncate(14 + 1_000);
+        whole[16..18].copy_from_slice(&1_000u16.to_be_bytes());
+        assert_eq!(flooded(&whole, 1450, 0).outputs, 1);
+        whole.resize(14 + 1_451, 0);
+        assert_eq!(flooded(&whole, 1450, 0).drops, [DropReason::InnerOversize]);
+    }
 }

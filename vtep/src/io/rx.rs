@@ -124,7 +124,7 @@ impl Work<'_> {
         };
         match decapsulated.forward {
             Forward::Port(port) => self.coalescer.push(arena, Frame { port, ..frame }, &mut self.out),
-            // Group frames are few, and a super-frame's header is edited in place: one copy per port, uncoalesced.
+            // Group frames are few, and the header of what is coalesced is edited in place: one copy per port, alone.
             _ => {
                 for port in &segment.ports {
                     self.coalescer.push_alone(arena, Frame { port: port.id, ..frame }, &mut self.out);

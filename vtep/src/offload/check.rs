@@ -75,6 +75,14 @@ pub fn verify(frame: &[u8], layout: &Layout) -> Check {
     }
 }
 
+/// True where the checksum field holds the pseudo-header sum: what [`verify`] calls partial, unless the sum of all the
+/// rest happens to be zero. Reads no payload.
+#[inline]
+pub fn looks_partial(frame: &[u8], layout: &Layout) -> bool {
+    let field = layout.l4 + layout.transport.check_offset();
+    layout.transport != Transport::Other && be16(frame, field) == pseudo(frame, layout, layout.end - layout.l4).fold()
+}
+
 /// Finishes the checksum that a device left partial: from `start`, the field at `start + offset`.
 ///
 /// Zero becomes 0xffff, as Linux does for every protocol: over UDP zero would mean "none", elsewhere they are equal.
@@ -129,6 +137,7 @@ mod tests {
             let sum = pseudo(&frame, &layout, layout.end - layout.l4).fold();
             put16(&mut partial, layout.l4 + offset, sum);
             assert_eq!(verify(&partial, &layout), Check::Partial);
+            assert!(looks_partial(&partial, &layout) && !looks_partial(&frame, &layout));
             finish(&mut partial, layout.l4 as u16, offset as u16).unwrap();
             assert_eq!(partial, frame);
         }

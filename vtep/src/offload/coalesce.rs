@@ -142,9 +142,13 @@ impl Default for Coalescer {
 impl Coalescer {
     /// Takes one frame. It may leave at once, join a flow's super-frame, or start one.
     pub fn push(&mut self, arena: &mut [u8], frame: Frame, sink: &mut impl Sink) {
+        let cut = match cut_of(&frame) {
+            Ok(cut) => cut,
+            Err(reason) => return sink.drop_frame(reason),
+        };
         let index = (frame.hash ^ frame.hash >> 32) as usize % SLOTS;
         let slot = &mut self.slots[index];
-        let joinable = joinable(arena, &frame);
+        let joinable = cut.is_none() && joinable(arena, &frame);
         if slot.count > 0 {
             if joinable && slot.accepts(arena, &frame) {
                 slot.append(arena, &frame);
@@ -154,15 +158,21 @@ impl Coalescer {
             slot.flush(arena, sink);
         }
         if !joinable {
-            deliver_alone(arena, &frame, sink);
-        } else if slot.start(arena, &frame, sink) && !std::mem::replace(&mut slot.queued, true) {
+            deliver_alone(arena, &frame, cut, sink);
+            return;
+        }
+        slot.start(arena, &frame);
+        if !std::mem::replace(&mut slot.queued, true) {
             self.active.push(index as u8);
         }
     }
 
     /// Delivers a frame by itself, whatever is gathered: for frames that several ports get.
     pub fn push_alone(&mut self, arena: &[u8], frame: Frame, sink: &mut impl Sink) {
-        deliver_alone(arena, &frame, sink);
+        match cut_of(&frame) {
+            Ok(cut) => deliver_alone(arena, &frame, cut, sink),
+            Err(reason) => sink.drop_frame(reason),
+        }
     }
 
     /// Delivers everything gathered, oldest flow first.
@@ -200,20 +210,55 @@ fn joinable(arena: &[u8], frame: &Frame) -> bool {
         }
 }
 
-/// Delivers a frame that is part of nothing.
-fn deliver_alone(arena: &[u8], frame: &Frame, sink: &mut impl Sink) {
-    let csum = (frame.check == Check::Partial)
-        .then_some((frame.layout.l4 as u16, frame.layout.transport.check_offset() as u16));
-    sink.deliver(
-        arena,
-        Output {
-            port: frame.port,
-            header: VnetHdr { csum, ..VnetHdr::default() },
-            pieces: &[frame.piece],
-            frames: 1,
-            bytes: u64::from(frame.piece.len),
-        },
-    );
+/// How many payload bytes each frame of an uncut super-frame has; `None` for a frame that is whole.
+///
+/// A kernel VTEP on the same machine sends its super-frames uncut, their checksum left partial. TCP is cut again to the
+/// network's MTU; UDP only if the kernel said how long its datagrams were, and then also where the whole would fit.
+///
+/// # Errors
+/// [`DropReason::InnerOversize`] for a frame that no offload explains.
+#[inline]
+fn cut_of(frame: &Frame) -> Result<Option<usize>, DropReason> {
+    let Layout { l3, payload, transport, .. } = frame.layout;
+    let partial = frame.check == Check::Partial;
+    let told = partial && transport == Transport::Udp && (1..frame.layout.payload_len()).contains(&frame.cut.into());
+    if !told && frame.piece.len as usize - l3 <= frame.mtu.into() {
+        return Ok(None);
+    }
+    let room = usize::from(frame.mtu).saturating_sub(payload - l3);
+    let size = match transport {
+        _ if !partial => 0,
+        Transport::Tcp => room,
+        Transport::Udp => frame.cut.into(),
+        Transport::Other => 0,
+    };
+    if (1..=room).contains(&size) { Ok(Some(size)) } else { Err(DropReason::InnerOversize) }
+}
+
+/// Delivers a frame that is part of nothing; with `cut`, as the super-frame that it already is.
+fn deliver_alone(arena: &[u8], frame: &Frame, cut: Option<usize>, sink: &mut impl Sink) {
+    let Layout { l4, payload, end, transport, .. } = frame.layout;
+    let csum = (frame.check == Check::Partial).then_some((l4 as u16, transport.check_offset() as u16));
+    let mut header = VnetHdr { csum, ..VnetHdr::default() };
+    let (mut piece, mut frames, mut bytes) = (frame.piece, 1, u64::from(frame.piece.len));
+    if let Some(size) = cut {
+        let count = frame.layout.payload_len().div_ceil(size);
+        header.gso = gso_of(&frame.layout);
+        (header.hdr_len, header.gso_size) = (payload as u16, size as u16);
+        // What is behind the packet would become a part of its last segment.
+        piece.len = end as u32;
+        (frames, bytes) = (count as u32, (count * payload + end - payload) as u64);
+    }
+    sink.deliver(arena, Output { port: frame.port, header, pieces: &[piece], frames, bytes });
+}
+
+/// The kind of super-frame that frames of this layout make.
+fn gso_of(layout: &Layout) -> Gso {
+    match (layout.transport, layout.network) {
+        (Transport::Tcp, Network::V4) => Gso::TcpV4,
+        (Transport::Tcp, _) => Gso::TcpV6,
+        _ => Gso::Udp,
+    }
 }
 
 fn seq(header: &[u8], l4: usize) -> u32 {
@@ -221,29 +266,12 @@ fn seq(header: &[u8], l4: usize) -> u32 {
 }
 
 impl Slot {
-    /// Starts a super-frame with `frame`. False when the frame was dropped instead.
-    fn start(&mut self, arena: &[u8], frame: &Frame, sink: &mut impl Sink) -> bool {
-        let Layout { l3, l4, payload, end, transport, .. } = frame.layout;
+    /// Starts a super-frame with `frame`.
+    fn start(&mut self, arena: &[u8], frame: &Frame) {
+        let Layout { l4, end, transport, .. } = frame.layout;
         let bytes = frame.piece.of(arena);
         let payload_len = frame.layout.payload_len();
         (self.size, self.count, self.closed) = (payload_len, 1, false);
-        // A kernel VTEP on the same machine sends its super-frames uncut. TCP is cut again to the network's MTU; UDP
-        // only if the kernel said how long its datagrams were.
-        let mtu = usize::from(frame.mtu);
-        if end - l3 > mtu && frame.check == Check::Partial {
-            let headers = payload - l3;
-            self.size = match transport {
-                Transport::Tcp => mtu.saturating_sub(headers),
-                _ => usize::from(frame.cut),
-            };
-            if self.size == 0 || headers + self.size > mtu {
-                self.count = 0;
-                sink.drop_frame(DropReason::InnerOversize);
-                return false;
-            }
-            self.count = payload_len.div_ceil(self.size);
-            self.closed = true;
-        }
         self.frame = *frame;
         self.payload = payload_len;
         self.pieces.clear();
@@ -254,7 +282,6 @@ impl Slot {
             self.last_flags = bytes[l4 + TCP_FLAGS] & (PSH | FIN);
             self.closed |= self.last_flags != 0;
         }
-        true
     }
 
     /// True when `frame` is the next one of this very flow and leaves the super-frame reversible.
@@ -325,7 +352,7 @@ impl Slot {
     fn flush(&mut self, arena: &mut [u8], sink: &mut impl Sink) {
         let count = std::mem::take(&mut self.count);
         if count == 1 {
-            deliver_alone(arena, &self.frame, sink);
+            deliver_alone(arena, &self.frame, None, sink);
             return;
         }
         let layout = self.frame.layout;
@@ -340,17 +367,12 @@ impl Slot {
         } else {
             put16(header, l3 + 4, l4_len as u16);
         }
-        let (gso, offset) = match (transport, network) {
-            (Transport::Tcp, Network::V4) => (Gso::TcpV4, transport.check_offset()),
-            (Transport::Tcp, _) => (Gso::TcpV6, transport.check_offset()),
-            _ => (Gso::Udp, transport.check_offset()),
-        };
         if transport == Transport::Tcp {
             header[l4 + TCP_FLAGS] |= self.last_flags;
         } else {
             put16(header, l4 + 4, l4_len as u16);
         }
-        let partial = pseudo(header, &layout, l4_len).fold();
+        let (partial, offset) = (pseudo(header, &layout, l4_len).fold(), transport.check_offset());
         put16(header, l4 + offset, partial);
         sink.deliver(
             arena,
@@ -358,7 +380,7 @@ impl Slot {
                 port: self.frame.port,
                 header: VnetHdr {
                     csum: Some((l4 as u16, offset as u16)),
-                    gso,
+                    gso: gso_of(&layout),
                     ecn: false,
                     hdr_len: payload as u16,
                     gso_size: self.size as u16,

@@ -7,7 +7,7 @@ use std::net::TcpListener;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use harness::privileged;
+use harness::{needs, privileged};
 use tun_tap::{Iface, Mode};
 use weft::lab::{Family, Lab, LabSpec, Underlay, kernel};
 use weft::sandbox::{LinkError, LinkSpec, Netns, NetnsError, link};
@@ -151,10 +151,7 @@ fn labs_of_all_kinds_carry_the_kernel_s_overlay() {
     privileged!();
     kernel_overlay_carries(LabSpec::new(2));
     kernel_overlay_carries(LabSpec { family: Family::V6, containers: 2, ..LabSpec::new(3) });
-    if Command::new("ethtool").arg("--version").output().is_err() {
-        eprintln!("SKIPPED: the wire-like underlays need ethtool");
-        return;
-    }
+    needs!("ethtool");
     kernel_overlay_carries(LabSpec { underlay: Underlay::Wire, mtu: 1400, ..LabSpec::new(2) });
     kernel_overlay_carries(LabSpec { underlay: Underlay::WireGro, family: Family::V6, ..LabSpec::new(3) });
 }

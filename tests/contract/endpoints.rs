@@ -2,14 +2,13 @@
 
 use std::fs;
 use std::process::Command;
-use std::time::Duration;
 
 use weft::cli::client::{answer, connect};
 use weft::sandbox::{Netns, devices, link};
 use weft_proto::v1;
 
 use crate::Node;
-use crate::harness::privileged;
+use crate::harness::{eventually, privileged};
 
 /// The links of a namespace, one to a line.
 pub(crate) fn links(netns: &Netns) -> Vec<String> {
@@ -108,15 +107,4 @@ fn a_thousand_endpoints_one_after_another_leave_nothing_behind() {
 fn traces(node: &Node, sandbox: &Netns) -> (usize, Vec<String>, Vec<String>, String) {
     let open_files = fs::read_dir(format!("/proc/{}/fd", node.daemon.pid())).unwrap().count();
     (open_files, links(&node.host().netns), links(sandbox), routes(sandbox))
-}
-
-/// Waits for what the daemon does by itself every few seconds.
-pub(crate) fn eventually(what: &str, mut done: impl FnMut() -> bool) {
-    for _ in 0..150 {
-        if done() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    panic!("not within 15 s: {what}");
 }

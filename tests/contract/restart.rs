@@ -9,8 +9,7 @@ use weft::lab::Daemon;
 use weft::sandbox::{Netns, link};
 
 use crate::Node;
-use crate::endpoints::eventually;
-use crate::harness::{privileged, weft};
+use crate::harness::{eventually, privileged, weft};
 
 #[test]
 fn networks_endpoints_and_connections_survive_kill_9() {

@@ -1,12 +1,23 @@
-//! What the tests that need devices share: the right to make them, and a weft to test.
+//! What the tests that need devices share: the right to make them, a weft to test, and peers made by hand.
 //!
 //! A test that needs namespaces begins with [`privileged!`]. As root it just runs. Otherwise the test runs itself again
 //! inside a user namespace, in which it is root; where the system allows neither, it says so and is skipped, or fails
-//! if `WEFT_REQUIRE_DEVICES` is set, as it is in CI.
-#![allow(dead_code)] // each test binary uses its part
+//! if `WEFT_REQUIRE_DEVICES` is set, as it is in CI. [`needs!`] does the same for a program that may not be installed.
+//!
+//! Nothing here measures time. What must happen is waited for, long; that something did not happen is known once a
+//! later frame of the same way has arrived.
+#![allow(dead_code, unused_imports, unused_macros)] // each test binary uses its part
+
+pub(crate) mod content;
+pub(crate) mod frames;
+pub(crate) mod node;
+pub(crate) mod port;
+pub(crate) mod program;
+pub(crate) mod vtep;
 
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use weft::sandbox::Netns;
 
@@ -28,6 +39,28 @@ macro_rules! privileged {
     };
 }
 pub(crate) use privileged;
+
+/// Returns from the test unless these programs are installed; see the module's documentation.
+macro_rules! needs {
+    ($($program:literal),+) => {
+        if !$crate::harness::has(&[$($program),+]) {
+            return;
+        }
+    };
+}
+pub(crate) use needs;
+
+/// How long a test waits for what must happen: far longer than it takes on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits until `done`.
+pub(crate) fn eventually(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
 
 /// The binary under test.
 pub(crate) fn weft() -> &'static Path {
@@ -66,8 +99,20 @@ fn again_in_user_namespace(here: &str, why: &str) -> bool {
     }
 }
 
+/// True when all of `programs` are installed.
+pub(crate) fn has(programs: &[&str]) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let installed = |program: &str| std::env::split_paths(&path).any(|directory| directory.join(program).is_file());
+    let missing: Vec<_> = programs.iter().copied().filter(|program| !installed(program)).collect();
+    missing.is_empty() || skip_for(&format!("needs {} in the PATH", missing.join(" and ")))
+}
+
 fn skip(why: &str) -> bool {
-    assert!(std::env::var_os(REQUIRE).is_none(), "this test needs devices and {REQUIRE} is set: {why}");
-    eprintln!("SKIPPED: this test needs network namespaces and a TUN device: {why}");
+    skip_for(&format!("needs network namespaces and a TUN device: {why}"))
+}
+
+fn skip_for(need: &str) -> bool {
+    assert!(std::env::var_os(REQUIRE).is_none(), "this test {need} ({REQUIRE} is set)");
+    eprintln!("SKIPPED: {need}");
     false
 }

@@ -1,0 +1,60 @@
+//! A VTEP played by the test: datagrams go out as they were made, and come in as they are.
+
+use std::net::{IpAddr, UdpSocket};
+
+use socket2::SockRef;
+use weft::lab::{Host, kernel::VXLAN_PORT};
+
+use super::PATIENCE;
+
+/// A UDP socket on a host's underlay address.
+pub(crate) struct Vtep {
+    socket: UdpSocket,
+    peer: IpAddr,
+}
+
+impl Vtep {
+    /// A VTEP on `host`, on the port where weft's datagrams arrive, that sends to the one on `peer`.
+    pub(crate) fn on(host: &Host, peer: &Host) -> Vtep {
+        Vtep::from_port(host, peer, VXLAN_PORT)
+    }
+
+    /// As [`Vtep::on`], from this source port; 0 is any.
+    pub(crate) fn from_port(host: &Host, peer: &Host, port: u16) -> Vtep {
+        let socket = host.netns.run(|| UdpSocket::bind((host.address, port))).unwrap().unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        Vtep { socket, peer: peer.address }
+    }
+
+    /// Sends a datagram. One that is larger than the underlay's MTU leaves as IP fragments.
+    pub(crate) fn send(&self, datagram: &[u8]) {
+        let sent = self.socket.send_to(datagram, (self.peer, VXLAN_PORT)).unwrap();
+        assert_eq!(sent, datagram.len());
+    }
+
+    /// Sends a datagram with this outer type of service or traffic class.
+    pub(crate) fn send_with_tos(&self, datagram: &[u8], tos: u8) {
+        let socket = SockRef::from(&self.socket);
+        match self.peer {
+            IpAddr::V4(_) => socket.set_tos_v4(tos.into()),
+            IpAddr::V6(_) => socket.set_tclass_v6(tos.into()),
+        }
+        .unwrap();
+        self.send(datagram);
+    }
+
+    /// The datagrams that come in up to the first one for which `last` is true, that one included.
+    pub(crate) fn until(&self, what: &str, last: impl Fn(&[u8]) -> bool) -> Vec<Vec<u8>> {
+        let mut datagrams = Vec::new();
+        loop {
+            let mut datagram = vec![0; 1 << 16];
+            let len = self.socket.recv(&mut datagram);
+            datagram.truncate(len.unwrap_or_else(|error| panic!("{what} did not come: {error}")));
+            let is_last = last(&datagram);
+            datagrams.push(datagram);
+            if is_last {
+                return datagrams;
+            }
+        }
+    }
+}

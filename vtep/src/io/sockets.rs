@@ -95,7 +95,7 @@ pub(super) fn receive(local: IpAddr, port: u16, count: usize) -> Result<Vec<Sock
     let mut sockets = Vec::with_capacity(count);
     for _ in 0..count {
         let socket = open(local).map_err(system("open a UDP socket"))?;
-        prepare_receive(&socket, local).map_err(system("set up the VXLAN socket"))?;
+        prepare_receive(&socket, local, count > 1).map_err(system("set up the VXLAN socket"))?;
         socket.bind(&address.into()).map_err(system("bind the VXLAN port"))?;
         sockets.push(socket);
     }
@@ -106,9 +106,12 @@ pub(super) fn receive(local: IpAddr, port: u16, count: usize) -> Result<Vec<Sock
     Ok(sockets)
 }
 
-fn prepare_receive(socket: &Socket, local: IpAddr) -> io::Result<()> {
+fn prepare_receive(socket: &Socket, local: IpAddr, group: bool) -> io::Result<()> {
     size_buffers(socket);
-    socket.set_reuse_port(true)?;
+    // Choosing from a group costs the kernel a little for each datagram: not for a group of one.
+    if group {
+        socket.set_reuse_port(true)?;
+    }
     if local.is_ipv6() {
         socket.set_recv_tclass_v6(true)?;
     } else {

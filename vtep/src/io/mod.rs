@@ -10,6 +10,8 @@ mod shared;
 mod sockets;
 pub mod sys;
 mod tap;
+#[cfg(test)]
+mod tests;
 mod tx;
 mod worker;
 

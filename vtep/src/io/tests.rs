@@ -1,0 +1,109 @@
+//! Promises of the shell that only its own workers, turned by hand, can prove.
+//!
+//! Two VTEPs and two TAPs stand in one fresh network namespace; the kernel's own stack sends into one TAP. The test's
+//! thread turns the workers, so that what it allocates is what they allocate.
+
+use std::collections::HashMap;
+use std::net::UdpSocket;
+use std::os::fd::AsFd;
+use std::process::Command;
+use std::sync::Arc;
+
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::epoll::EpollTimeout;
+
+use super::worker::Worker;
+use super::{Tap, Vtep, VtepConfig};
+use crate::addr::{Mac, PortId, Vni};
+use crate::switch::NetworkSpec;
+use crate::switch::view::{Port, Segment};
+
+const VNI: u32 = 77;
+
+/// True in a new network namespace with CAP_NET_ADMIN and TUN; else says why the test is skipped, or fails in CI.
+fn in_a_lab() -> bool {
+    let refused = match unshare(CloneFlags::CLONE_NEWNET) {
+        Ok(()) => std::fs::OpenOptions::new().read(true).write(true).open(super::sys::tun::PATH).err(),
+        Err(errno) => Some(errno.into()),
+    };
+    if let Some(error) = &refused {
+        assert!(std::env::var_os("WEFT_REQUIRE_DEVICES").is_none(), "no namespace or TUN device: {error}");
+        eprintln!("SKIPPED: needs root and /dev/net/tun: {error}");
+    }
+    refused.is_none()
+}
+
+fn ip(line: &str) {
+    let done = Command::new("ip").args(line.split_whitespace()).status().unwrap();
+    assert!(done.success(), "ip {line}");
+}
+
+fn mac(n: u8) -> Mac {
+    Mac::new([2, 0, 0, 0, 0, n])
+}
+
+/// A VTEP on 127.0.0.`n` with one endpoint, and its worker.
+fn node(n: u8, peer: u8) -> (Vtep, Worker) {
+    let local = [127, 0, 0, n].into();
+    let (vtep, mut parts) = Vtep::assemble(&VtepConfig { local, port: 4789, workers: Some(1) }).unwrap();
+    let name = format!("tap{n}");
+    let tap = Arc::new(Tap::create(&name).unwrap());
+    ip(&format!("link set {name} address {} mtu 1450", mac(n)));
+    ip(&format!("link set {name} up"));
+    let vni = Vni::new(VNI).unwrap();
+    let mut spec = NetworkSpec::new(vni, 1450);
+    spec.remotes.push([127, 0, 0, peer].into());
+    let port = Arc::new(Port { id: PortId(0), vni, mac: mac(n), device: tap });
+    let added = vtep.shared.view.update(|view| {
+        let mut segment = Segment::new(spec, 1);
+        segment.fdb.set_local(mac(n), port.id);
+        segment.ports.push(port.clone());
+        view.segments.insert(vni, segment);
+        view.ports = HashMap::from([(port.id, port.clone())]);
+        Ok::<_, ()>(())
+    });
+    added.unwrap();
+    (vtep, Worker::new(parts.remove(0)))
+}
+
+/// Small and large datagrams, and super-frames, into the first TAP.
+fn send(socket: &UdpSocket, super_frames: &UdpSocket, payload: &[u8]) {
+    for round in 0..20 {
+        for len in [18, 64, 700, 1400] {
+            socket.send_to(&payload[..len], ("10.77.0.2", 9000 + round)).unwrap();
+        }
+        super_frames.send_to(&payload[..40_000], ("10.77.0.2", 9)).unwrap();
+    }
+}
+
+#[test]
+fn nothing_is_allocated_for_a_packet() {
+    if !in_a_lab() {
+        return;
+    }
+    ip("link set lo up");
+    let ((here, mut sender), (there, mut receiver)) = (node(1, 2), node(2, 1));
+    ip("addr add 10.77.0.1/24 dev tap1");
+    ip(&format!("neigh add 10.77.0.2 lladdr {} dev tap1", mac(2)));
+    let (plain, cut) = (UdpSocket::bind("10.77.0.1:0").unwrap(), UdpSocket::bind("10.77.0.1:0").unwrap());
+    super::sys::set_option(cut.as_fd(), libc::IPPROTO_UDP, 103, 1000).unwrap(); // UDP_SEGMENT
+    let payload = vec![7; 40_000];
+
+    let mut turns = || {
+        for _ in 0..40 {
+            sender.turn(EpollTimeout::ZERO);
+            receiver.turn(EpollTimeout::ZERO);
+        }
+    };
+    // Once without counting: caches of the runtime (errno strings, locale) are made on first use.
+    send(&plain, &cut, &payload);
+    turns();
+    let (sent, received) = (here.stats().tx_frames, there.stats().rx_frames);
+    send(&plain, &cut, &payload);
+    let allocated = allocation_counter::measure(turns);
+
+    assert_eq!(allocated.count_total, 0, "{allocated:?}");
+    let (sent, received) = (here.stats().tx_frames - sent, there.stats().rx_frames - received);
+    assert!(sent >= 20 * 4 + 20 * 40, "only {sent} frames were sent");
+    assert_eq!(received, sent, "{:?}", there.stats());
+}

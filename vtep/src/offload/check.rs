@@ -5,7 +5,7 @@
 
 use crate::checksum::Sum;
 use crate::drops::DropReason;
-use crate::frame::{Layout, Network, Transport, be16, put16};
+use crate::frame::{ETH_LEN, Layout, Network, Transport, be16, put16};
 
 /// Offset of the checksum field from the TCP header.
 pub(crate) const TCP_CHECK: usize = 16;
@@ -88,11 +88,12 @@ pub fn looks_partial(frame: &[u8], layout: &Layout) -> bool {
 /// Zero becomes 0xffff, as Linux does for every protocol: over UDP zero would mean "none", elsewhere they are equal.
 ///
 /// # Errors
-/// [`DropReason::TapOffload`] when the field lies outside of the frame; the frame is unchanged.
+/// [`DropReason::TapOffload`] when the field lies outside of the frame, or when what is summed starts in the Ethernet
+/// header: an endpoint could have its addresses rewritten after they were judged. The frame is unchanged.
 #[inline]
 pub fn finish(frame: &mut [u8], start: u16, offset: u16) -> Result<(), DropReason> {
     let (start, field) = (usize::from(start), usize::from(start) + usize::from(offset));
-    if field + 2 > frame.len() {
+    if start < ETH_LEN || field + 2 > frame.len() {
         return Err(DropReason::TapOffload);
     }
     let check = Sum::ZERO.add_bytes(&frame[start..]).finish_udp();
@@ -150,7 +151,8 @@ mod tests {
         put16(&mut frame, layout.l4 + UDP_CHECK, 0);
         assert_eq!(verify(&frame, &layout), Check::Absent);
         let before = frame.clone();
-        for (start, offset) in [(0xffff, 0xffff), (frame.len() as u16, 0), (frame.len() as u16 - 1, 0)] {
+        let len = frame.len() as u16;
+        for (start, offset) in [(0xffff, 0xffff), (len, 0), (len - 1, 0), (0, 6), (13, 2)] {
             assert_eq!(finish(&mut frame, start, offset), Err(DropReason::TapOffload));
         }
         assert_eq!(frame, before);

@@ -1,0 +1,82 @@
+# What .ci/run and .ci/long share: steps with a headline and their seconds, and an end that says what happened.
+# Sourced, with the shell at the root of the repository.
+
+export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-never}"
+export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
+# Nothing here asks a question, and nothing may read what belongs to the caller.
+exec </dev/null
+
+# Every process that starts from here carries this mark, so that none can stay behind unseen.
+export WEFT_CI_RUN="$$"
+
+SUMMARY=()
+CURRENT="the start"
+
+# step NAME COMMAND...: runs the command under a headline; its failure ends the script.
+step() {
+    CURRENT="$1"
+    shift
+    printf '\n=== %s\n' "$CURRENT"
+    local from=$SECONDS
+    "$@"
+    local took=$((SECONDS - from))
+    SUMMARY+=("$(printf '%5d s  %s' "$took" "$CURRENT")")
+    printf -- '--- %s: %d s\n' "$CURRENT" "$took"
+}
+
+# note TEXT: a line that must not drown in the output above the summary.
+note() {
+    printf 'note: %s\n' "$1"
+    SUMMARY+=("$(printf '%7s  note: %s' '' "$1")")
+}
+
+fail() {
+    printf 'error: %s\n' "$1" >&2
+    exit 1
+}
+
+have() {
+    command -v "$1" >/dev/null 2>&1
+}
+
+# The processes that carry this run's mark and are neither this shell nor its searching child.
+marked() {
+    env -u WEFT_CI_RUN grep -lszxF "WEFT_CI_RUN=$$" /proc/[0-9]*/environ 2>/dev/null |
+        sed -n "s|^/proc/\([0-9]*\)/environ\$|\1|p" | while read -r pid; do
+        [ "$pid" = "$$" ] || printf '%s (%s)\n' "$pid" "$(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null)"
+    done
+}
+
+# What this machine's own network namespace shows: nothing of a test belongs there.
+surroundings() {
+    ls /sys/class/net /run/netns 2>/dev/null || true
+}
+
+nothing_left_behind() {
+    local left
+    for _ in 1 2 3 4 5 6 7 8 9 10; do
+        left="$(marked)"
+        [ -n "$left" ] || break
+        sleep 0.5
+    done
+    [ -z "$left" ] || fail "these processes are still there:"$'\n'"$left"
+    local now
+    now="$(surroundings)"
+    [ "$now" = "$SURROUNDINGS" ] ||
+        fail "interfaces or namespaces differ from before:"$'\n'"$(diff <(echo "$SURROUNDINGS") <(echo "$now"))"
+    echo "no process, interface or namespace is left"
+}
+
+SURROUNDINGS="$(surroundings)"
+
+finish() {
+    local status=$?
+    printf '\n'
+    [ ${#SUMMARY[@]} -eq 0 ] || printf '%s\n' "${SUMMARY[@]}"
+    if [ "$status" -eq 0 ]; then
+        printf '%s: PASSED in %d s\n' "$0" "$SECONDS"
+    else
+        printf '%s: FAILED at "%s" after %d s\n' "$0" "$CURRENT" "$SECONDS"
+    fi
+}
+trap finish EXIT

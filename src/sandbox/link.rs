@@ -20,6 +20,7 @@ use nix::errno::Errno;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressHeaderFlags};
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use rtnetlink::{Handle, LinkUnspec};
+use tracing::debug;
 use weft_vtep::addr::Mac;
 
 use super::{Netns, NetnsError};
@@ -164,6 +165,12 @@ async fn send_over(handle: &Handle, device: &str, sandbox: &Netns, spec: &LinkSp
     let shape = LinkUnspec::new_with_index(index).mtu(spec.mtu).build();
     let doing = || format!("set the MTU of {device} to {}", spec.mtu);
     handle.link().set(shape).execute().await.map_err(|error| LinkError::system(doing(), to_io(error)))?;
+    // Only a matter of speed: a kernel that refuses it keeps its own limit.
+    let largest = LinkAttribute::GsoMaxSize(weft_vtep::io::super_frame_size(spec.mtu.try_into().unwrap_or(u16::MAX)));
+    let shape = LinkUnspec::new_with_index(index).append_extra_attribute(largest).build();
+    if let Err(error) = handle.link().set(shape).execute().await.map_err(to_io) {
+        debug!("{device} keeps the kernel's size of super-frames: {error}");
+    }
     let request = LinkUnspec::new_with_index(index).name(spec.ifname.clone());
     let request = request.setns_by_fd(sandbox.as_fd().as_raw_fd()).build();
     handle.link().set(request).execute().await.map_err(|error| match to_io(error) {

@@ -6,7 +6,9 @@
 
 use std::net::IpAddr;
 
+use crate::frame::ETH_LEN;
 use crate::offload::coalesce::Piece;
+use crate::wire::vxlan;
 
 /// The most TX sockets of a node: source-port entropy, and the lanes of sealed datagrams.
 pub(super) const MAX_LANES: usize = 64;
@@ -16,6 +18,22 @@ pub(super) const MAX_DATAGRAMS: usize = 1024;
 const MAX_SEGMENTS: u16 = 64;
 /// The most bytes of one message: a UDP datagram's limit, less the outer headers.
 const MAX_BYTES: u32 = 65_000;
+
+/// What Linux sets aside of a device's limit for headers (MAX_TCP_HEADER + 1), rounded up.
+const HEADROOM: u32 = 400;
+/// Linux's limit for a device that nobody told otherwise (GSO_LEGACY_MAX_SIZE).
+const MAX_SUPER_FRAME: u32 = 65_536;
+
+/// The largest super-frame, in bytes, that an endpoint with this inner MTU should hand over: for its IFLA_GSO_MAX_SIZE.
+///
+/// As many whole TCP segments as one message to the kernel holds. With Linux's own 64 KB, each super-frame of a bulk
+/// flow would cost a second message of one or two datagrams.
+pub fn super_frame_size(mtu: u16) -> u32 {
+    let mtu = u32::from(mtu);
+    let segments = (MAX_BYTES / (mtu + (ETH_LEN + vxlan::LEN) as u32)).clamp(1, u32::from(MAX_SEGMENTS));
+    // 72: the headers of TCP over IPv6 with timestamps. Flows with shorter ones hand over a segment less.
+    (segments * mtu.saturating_sub(72) + HEADROOM).min(MAX_SUPER_FRAME)
+}
 
 const NONE: u16 = u16::MAX;
 
@@ -179,6 +197,18 @@ mod tests {
 
     fn vtep(n: u8) -> IpAddr {
         IpAddr::from([192, 0, 2, n])
+    }
+
+    #[test]
+    fn a_super_frame_of_an_endpoint_is_one_message() {
+        for (mtu, segments) in [(1450u32, 44), (8950, 7), (576, 64)] {
+            // Linux's arithmetic for TCP with timestamps over IPv6: tcp_bound_to_half_wnd(sk_gso_max_size).
+            let payload = super_frame_size(mtu as u16) - 321;
+            let mss = mtu - 72;
+            assert_eq!(payload / mss, segments, "MTU {mtu}");
+            assert!(segments * (mtu + 22) <= MAX_BYTES);
+        }
+        assert_eq!(super_frame_size(65_000), 65_328);
     }
 
     #[test]

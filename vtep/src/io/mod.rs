@@ -25,6 +25,7 @@ use std::time::Duration;
 use tracing::warn;
 
 use self::batch::MAX_LANES;
+pub use self::batch::super_frame_size;
 use self::shared::Shared;
 pub use self::tap::Tap;
 use self::worker::{Parts, Worker};

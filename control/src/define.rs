@@ -141,9 +141,13 @@ pub enum DefineError {
     RemoteTwice(IpAddr),
 }
 
-/// The most that a network's MTU can be on this underlay.
-pub fn max_mtu(underlay_mtu: u32, mode: Mode, tunnel: IpAddr) -> u32 {
-    underlay_mtu.min(MAX_OUTER_PACKET).saturating_sub(mode.overhead(tunnel))
+/// The most that the MTU of a network with these options can be on this underlay.
+pub fn max_mtu(underlay_mtu: u32, mode: Mode, options: Options, tunnel: IpAddr) -> u32 {
+    underlay_mtu.min(MAX_OUTER_PACKET).saturating_sub(overhead(mode, options, tunnel))
+}
+
+fn overhead(mode: Mode, options: Options, tunnel: IpAddr) -> u32 {
+    mode.overhead(tunnel) + options.extra_header()
 }
 
 /// Makes the definition of a new network with the random identifier `id`.
@@ -157,7 +161,8 @@ pub fn define(asked: CreateNetwork, id: String, around: Surroundings<'_>) -> Res
     if asked.driver != Network::DRIVER {
         return Err(DefineError::Driver(asked.driver));
     }
-    let mode = mode(&asked, Options::parse(&asked.options)?)?;
+    let options = Options::parse(&asked.options)?;
+    let mode = mode(&asked, options)?;
     check_remotes(&asked.remotes, mode, around.tunnel)?;
     if mode == Mode::Sealed && !around.can_seal {
         return Err(DefineError::CannotSeal);
@@ -165,7 +170,7 @@ pub fn define(asked: CreateNetwork, id: String, around: Surroundings<'_>) -> Res
     let subnets = subnets(&asked)?;
     Ok(Network {
         vni: vni(asked.vni, around.networks)?,
-        mtu: mtu(asked.mtu, &subnets, mode, around)?,
+        mtu: mtu(asked.mtu, &subnets, mode, options, around)?,
         id,
         name: asked.name,
         mode,
@@ -261,13 +266,19 @@ fn subnets(asked: &CreateNetwork) -> Result<Vec<Subnet>, DefineError> {
     Ok(subnets)
 }
 
-fn mtu(asked: Option<u32>, subnets: &[Subnet], mode: Mode, around: Surroundings<'_>) -> Result<u16, DefineError> {
+fn mtu(
+    asked: Option<u32>,
+    subnets: &[Subnet],
+    mode: Mode,
+    options: Options,
+    around: Surroundings<'_>,
+) -> Result<u16, DefineError> {
     let with_ipv6 = subnets.iter().any(|s| s.subnet.addr().is_ipv6());
     let (min, with) = if with_ipv6 { (MIN_MTU_IPV6, "with") } else { (MIN_MTU, "without") };
     let underlay = around.underlay_mtu;
-    let max = max_mtu(underlay, mode, around.tunnel);
+    let max = max_mtu(underlay, mode, options, around.tunnel);
     if max < min {
-        return Err(DefineError::UnderlayTooSmall { underlay, needed: min + mode.overhead(around.tunnel) });
+        return Err(DefineError::UnderlayTooSmall { underlay, needed: min + overhead(mode, options, around.tunnel) });
     }
     match asked.unwrap_or(max) {
         given if given < min => Err(DefineError::MtuTooSmall { given, min, with }),

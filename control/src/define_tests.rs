@@ -43,6 +43,9 @@ fn the_defaults_are_the_first_free_vni_and_the_largest_mtu() {
     assert_eq!((network.vni.get(), network.mtu, network.mode), (FIRST_AUTOMATIC_VNI + 1, 1450, Mode::Plain));
     let v6 = Surroundings { tunnel: "2001:db8::1".parse().unwrap(), ..alone(&[]) };
     assert_eq!(defined_in(plain(), v6).unwrap().mtu, 1430);
+    // A tag that is kept needs its room on the underlay.
+    let tagged = CreateNetworkRequest { options: options("vlan", "keep").into_iter().collect(), ..plain() };
+    assert_eq!(defined(tagged).unwrap().mtu, 1446);
 }
 
 #[test]

@@ -176,7 +176,7 @@ pub struct CreateArgs {
     /// A VTEP outside of any cluster; may be repeated, needs --plain
     #[arg(long, value_name = "IP")]
     pub remote: Vec<String>,
-    /// An option (trust-macs, vlan=keep, plain, encrypted); may be repeated
+    /// An option (trust-macs, vlan=keep, ageing=SECONDS, plain, encrypted); may be repeated
     #[arg(short = 'o', long = "opt", value_name = "K=V")]
     pub option: Vec<String>,
 }

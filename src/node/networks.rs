@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use tracing::info;
-use weft_control::define::{Surroundings, define, max_mtu};
+use weft_control::define::{DefineError, Surroundings, define, max_mtu};
 use weft_control::network::{Network, find};
 use weft_control::options::{OptionError, Options};
 use weft_control::space::Space;
@@ -24,7 +24,7 @@ impl Node {
             let tunnel = self.identity.advertise;
             define(asked, new_id(), Surroundings { networks: &networks, tunnel, underlay_mtu, can_seal: false })?
         };
-        self.vtep.add_network(spec(&network).map_err(weft_control::define::DefineError::from)?)?;
+        self.vtep.add_network(spec(&network).map_err(DefineError::from)?)?;
         let mut state = self.state();
         state.networks.push(network.clone());
         let saved = self.dir.save(&state);
@@ -68,7 +68,8 @@ impl Node {
     pub(super) fn check_underlay(&self, network: &Network) -> Result<(), NodeError> {
         let tunnel: IpAddr = self.identity.advertise;
         let (underlay, mode, mtu) = (underlay::mtu(tunnel)?, network.mode, network.mtu);
-        let max = max_mtu(underlay, mode, tunnel);
+        let options = Options::parse(&network.options).map_err(DefineError::from)?;
+        let max = max_mtu(underlay, mode, options, tunnel);
         if u32::from(mtu) > max { Err(NodeError::UnderlayShrunk { mtu, underlay, max, mode }) } else { Ok(()) }
     }
 }
@@ -83,12 +84,11 @@ impl Tables {
 /// What the data plane has to know of a network.
 pub(super) fn spec(network: &Network) -> Result<NetworkSpec, OptionError> {
     let options = Options::parse(&network.options)?;
-    Ok(NetworkSpec {
-        remotes: network.remotes.clone(),
-        trust_macs: options.trust_macs,
-        keep_vlan: options.keep_vlan,
-        ..NetworkSpec::new(network.vni, network.mtu)
-    })
+    let mut spec = NetworkSpec::new(network.vni, network.mtu);
+    spec.remotes = network.remotes.clone();
+    (spec.trust_macs, spec.keep_vlan) = (options.trust_macs, options.keep_vlan);
+    spec.ageing = options.ageing.unwrap_or(spec.ageing);
+    Ok(spec)
 }
 
 /// The first few of a list that may be long.

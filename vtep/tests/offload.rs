@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use weft_vtep::addr::PortId;
 use weft_vtep::drops::DropReason;
 use weft_vtep::flow::FlowKey;
-use weft_vtep::frame::Layout;
+use weft_vtep::frame::{Layout, Transport};
 use weft_vtep::offload::check::{Check, finish, verify};
 use weft_vtep::offload::coalesce::{Coalescer, Frame, Output, Piece, Sink};
 use weft_vtep::offload::segment::Plan;
@@ -267,6 +267,11 @@ fn by_flow(frames: &[Vec<u8>]) -> Vec<Vec<Vec<u8>>> {
         if frame[12] == 0x08 && frame[20] & 0x40 != 0 {
             frame[18..20].fill(0);
             frame[24..26].fill(0);
+        }
+        // A TCP checksum of 0xffff and of 0 are the same number, and the segmenter writes the first.
+        let check = layout.l4 + 16;
+        if layout.transport == Transport::Tcp && frame[check..check + 2] == [0xff, 0xff] {
+            frame[check..check + 2].fill(0);
         }
         let ports = &frame[layout.l4..layout.l4 + 4];
         let key = [&[layout.transport as u8], layout.addresses(&frame), ports].concat();

@@ -2,6 +2,8 @@
 # Sourced, with the shell at the root of the repository.
 
 export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-never}"
+# A machine that builds once gains nothing from incremental builds.
+[ -z "${CI:-}" ] || export CARGO_INCREMENTAL=0
 export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
 # Nothing here asks a question, and nothing may read what belongs to the caller.
 exec </dev/null

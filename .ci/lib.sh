@@ -41,12 +41,14 @@ have() {
     command -v "$1" >/dev/null 2>&1
 }
 
-# The processes that carry this run's mark and are neither this shell nor its searching child.
+# The processes that carry this run's mark. The search runs without it, and so does not find itself.
 marked() {
-    env -u WEFT_CI_RUN grep -lszxF "WEFT_CI_RUN=$$" /proc/[0-9]*/environ 2>/dev/null |
-        sed -n "s|^/proc/\([0-9]*\)/environ\$|\1|p" | while read -r pid; do
-        [ "$pid" = "$$" ] || printf '%s (%s)\n' "$pid" "$(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null)"
-    done
+    env -u WEFT_CI_RUN bash -c '
+        for file in $(grep -lszxF "WEFT_CI_RUN=$1" /proc/[0-9]*/environ 2>/dev/null); do
+            pid="${file#/proc/}"
+            pid="${pid%/environ}"
+            echo "$pid $(tr "\0" " " 2>/dev/null <"/proc/$pid/cmdline")"
+        done' marked "$$" 2>/dev/null
 }
 
 # What this machine's own network namespace shows: nothing of a test belongs there.

@@ -73,8 +73,12 @@ nothing_left_behind() {
 
 SURROUNDINGS="$(surroundings)"
 
+# Files that end with the script, however it ends.
+TEMPORARY=()
+
 finish() {
     local status=$?
+    [ ${#TEMPORARY[@]} -eq 0 ] || rm -f "${TEMPORARY[@]}"
     printf '\n'
     [ ${#SUMMARY[@]} -eq 0 ] || printf '%s\n' "${SUMMARY[@]}"
     if [ "$status" -eq 0 ]; then

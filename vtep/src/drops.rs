@@ -34,8 +34,24 @@ drop_reasons! {
     NotVxlan = "not_vxlan",
     /// A sealed datagram whose receiver index names no session of this process.
     UnknownIndex = "unknown_index",
+    /// A sealed datagram of a lane that its session does not have, or that another worker serves.
+    WrongLane = "wrong_lane",
+    /// A sealed datagram that came before, or is older than its lane's window.
+    Replay = "replay",
+    /// A sealed datagram that its session's peer did not make, or not like this.
+    BadTag = "bad_tag",
+    /// A session has sealed or refused as many datagrams as its keys are good for.
+    KeyExhausted = "key_exhausted",
+    /// An opened control message of a kind that this version does not know.
+    BadControl = "bad_control",
     /// The VNI is zero or names no network of this node.
     UnknownVni = "unknown_vni",
+    /// A plain frame for a sealed network.
+    PlainOnSealed = "plain_on_sealed",
+    /// A sealed frame for a plain network.
+    SealedOnPlain = "sealed_on_plain",
+    /// A sealed frame of a peer that is no member of the network.
+    NotMember = "not_member",
     /// The outer source address is not a VTEP of the network.
     UnknownVtep = "unknown_vtep",
     /// The inner frame is shorter than an Ethernet header.
@@ -68,6 +84,8 @@ drop_reasons! {
     NoReceiver = "no_receiver",
     /// Broadcast, unknown-unicast or multicast frames above the port's rate.
     StormLimit = "storm_limit",
+    /// No session to the VTEP yet, and the queue of frames that wait for it is full, or they waited too long.
+    NoSession = "no_session",
 
     // At the edges.
     /// The kernel refused the datagram: it is larger than the underlay's path MTU.

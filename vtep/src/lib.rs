@@ -19,6 +19,7 @@ pub mod frame;
 pub mod io;
 pub mod offload;
 pub mod path;
+pub mod seal;
 pub mod stats;
 pub mod switch;
 pub mod wire;

@@ -135,14 +135,20 @@ impl Pool {
     }
 
     fn address(&self, bits: u128) -> IpAddr {
-        match (self.subnet, u32::try_from(bits)) {
-            (IpNet::V4(_), Ok(bits)) => IpAddr::V4(Ipv4Addr::from_bits(bits)),
-            _ => IpAddr::V6(Ipv6Addr::from_bits(bits)),
-        }
+        from_bits(&self.subnet, bits)
     }
 }
 
-fn to_bits(address: IpAddr) -> u128 {
+/// The address of the subnet's family that is this number.
+pub(crate) fn from_bits(subnet: &IpNet, bits: u128) -> IpAddr {
+    match (subnet, u32::try_from(bits)) {
+        (IpNet::V4(_), Ok(bits)) => IpAddr::V4(Ipv4Addr::from_bits(bits)),
+        _ => IpAddr::V6(Ipv6Addr::from_bits(bits)),
+    }
+}
+
+/// An address as a number.
+pub(crate) fn to_bits(address: IpAddr) -> u128 {
     match address {
         IpAddr::V4(v4) => u128::from(v4.to_bits()),
         IpAddr::V6(v6) => v6.to_bits(),

@@ -5,12 +5,14 @@
 //! since it is what the user reads; and it has changed nothing.
 //!
 //! * [`network`]: a network's definition, [`define`]: how it comes to be, [`options`]: what may be set on it.
-//! * [`id`]: who is who in a cluster.
+//! * [`id`]: who is who in a cluster, [`networks`]: the networks that its nodes have made.
 //! * [`ipam`]: the addresses of one subnet, [`space`]: those of a whole network.
 
 pub mod define;
 pub mod id;
 pub mod ipam;
 pub mod network;
+pub mod networks;
 pub mod options;
 pub mod space;
+mod spread;

@@ -11,6 +11,8 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use weft_vtep::addr::Vni;
 
+use crate::ipam;
+
 /// How a network's frames travel between VTEPs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -51,6 +53,16 @@ pub struct Subnet {
     /// The part that addresses are given out from, if not all of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ip_range: Option<IpNet>,
+}
+
+impl Subnet {
+    /// The address that is kept for a router in a cluster's network, so that no endpoint gets it by chance: the gateway,
+    /// or where none is named the first address. A point-to-point subnet has none to spare.
+    pub fn reserved(&self) -> Option<IpAddr> {
+        let spare = self.subnet.max_prefix_len() - self.subnet.prefix_len() > 1;
+        let first = || ipam::from_bits(&self.subnet, ipam::to_bits(self.subnet.network()) + 1);
+        self.gateway.or_else(|| spare.then(first))
+    }
 }
 
 /// A network's definition.

@@ -22,7 +22,7 @@ impl Node {
             let tables = self.tables();
             let networks: Vec<_> = tables.networks.values().collect();
             let tunnel = self.identity.advertise;
-            define(asked, new_id(), Surroundings { networks: &networks, tunnel, underlay_mtu, can_seal: false })?
+            define(asked, new_id(), Surroundings { networks: &networks, tunnel, underlay_mtu, can_seal: false, in_cluster: false })?
         };
         self.vtep.add_network(spec(&network).map_err(DefineError::from)?)?;
         let mut state = self.state();

@@ -7,13 +7,14 @@ use weft_proto::v1::CreateNetworkRequest;
 
 use super::*;
 use crate::network::tests::sample;
+use crate::networks::vni::FIRST_AUTOMATIC as FIRST_AUTOMATIC_VNI;
 
 fn tunnel() -> IpAddr {
     "192.0.2.1".parse().unwrap()
 }
 
 fn alone<'a>(networks: &'a [&'a Network]) -> Surroundings<'a> {
-    Surroundings { networks, tunnel: tunnel(), underlay_mtu: 1500, can_seal: false }
+    Surroundings { networks, tunnel: tunnel(), underlay_mtu: 1500, can_seal: false, in_cluster: false }
 }
 
 fn plain() -> CreateNetworkRequest {

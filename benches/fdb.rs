@@ -82,7 +82,7 @@ fn fdb(criterion: &mut Criterion) {
     let churn = |n| {
         let newcomer = station(STATIONS + n % STATIONS);
         fdb.learn(newcomer, vtep(1), 1);
-        fdb.remove(newcomer);
+        fdb.unlearn(newcomer);
     };
     beside(&mut group, "cache", 0, idle, |mac| cache.lookup(&fdb, mac));
     beside(&mut group, "table", 0, idle, |mac| fdb.lookup(mac));

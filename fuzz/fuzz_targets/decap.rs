@@ -83,7 +83,8 @@ fuzz_target!(|data: &[u8]| {
                     coalescer.push_alone(&arena, Frame { port: port.id, ..frame }, &mut out);
                 }
             }
-            Forward::Vtep(_) => panic!("from tunnel to tunnel"),
+            Forward::Vtep(_) | Forward::Remotes => panic!("from tunnel to tunnel"),
+            Forward::Answer(_) => panic!("answered a question from a tunnel"),
         }
     }
     coalescer.flush(&mut arena, &mut out);

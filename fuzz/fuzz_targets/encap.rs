@@ -24,7 +24,7 @@ fuzz_target!(|data: &[u8]| {
     // The endpoints are here and not there: the other side knows them from packets alone.
     for segment in there.segments.values() {
         for port in &segment.ports {
-            segment.fdb.remove_port(port.id);
+            segment.fdb.remove_port(port.id, drop);
         }
     }
     let (mut engine, mut peer) = (Engine::new(1), Engine::new(2));
@@ -56,7 +56,8 @@ fuzz_target!(|data: &[u8]| {
             Ok(Forward::Port(other)) => {
                 assert!(other != port.id && here.ports[&other].vni == port.vni, "out of the network");
             }
-            Ok(Forward::Vtep(_) | Forward::Flood) => {
+            Ok(Forward::Answer(_)) => panic!("answered in a network that is not managed"),
+            Ok(Forward::Vtep(_) | Forward::Flood | Forward::Remotes) => {
                 let frames = match &plan {
                     Some(plan) => (0..plan.count()).map(|index| self::segment(plan, frame, index)).collect(),
                     None => {

@@ -13,7 +13,7 @@ use weft_proto::request::{self, Refused};
 use weft_proto::v1;
 use weft_proto::v1::node_server::Node as NodeService;
 use weft_vtep::drops::DropReason;
-use weft_vtep::switch::Place;
+use weft_vtep::switch::{FdbKind, Place};
 
 use super::state::{self, Endpoint};
 use super::tables::Tables;
@@ -154,12 +154,16 @@ impl NodeService for Api {
         rows.retain(|row| only.is_none_or(|vni| row.vni == vni));
         rows.sort_by_key(|row| (row.vni, row.mac));
         let entry = |row: &weft_vtep::switch::FdbRow| {
-            let (kind, place) = match row.place {
+            let place = match row.place {
                 // A port that was removed in this very moment has no endpoint any more.
-                Place::Local(port) => (v1::FdbKind::Local, v1::fdb_entry::Place::Port((*ports.get(&port)?).to_owned())),
-                Place::Vtep(address) => (v1::FdbKind::Static, v1::fdb_entry::Place::Vtep(address.to_string())),
+                Place::Local(port) => v1::fdb_entry::Place::Port((*ports.get(&port)?).to_owned()),
+                Place::Vtep(address) => v1::fdb_entry::Place::Vtep(address.to_string()),
             };
-            let kind = if row.learned { v1::FdbKind::Learned } else { kind };
+            let kind = match row.kind {
+                FdbKind::Local => v1::FdbKind::Local,
+                FdbKind::Remote => v1::FdbKind::Remote,
+                FdbKind::Learned => v1::FdbKind::Learned,
+            };
             Some(v1::FdbEntry {
                 network: (*names.get(&row.vni)?).to_owned(),
                 vni: row.vni.get(),

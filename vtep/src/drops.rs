@@ -66,6 +66,8 @@ drop_reasons! {
     EcnNotCapable = "ecn_not_capable",
     /// The inner source address is a local endpoint's: a loop, or somebody pretends.
     InnerSourceLocal = "inner_source_local",
+    /// The control plane knows the inner source address elsewhere than behind the VTEP that sent the frame, or not at all.
+    InnerSourceForeign = "inner_source_foreign",
     /// A unicast frame from a VTEP for a station that is not here: it never goes back into a tunnel.
     NotHere = "not_here",
 
@@ -76,6 +78,8 @@ drop_reasons! {
     TapOffload = "tap_offload",
     /// The source address is not the endpoint's (allow it with `-o trust-macs`).
     SourceMacForeign = "source_mac_foreign",
+    /// The endpoint speaks for more stations than the network holds, or for new ones faster than they can be announced.
+    StationLimit = "station_limit",
     /// The packet is larger than the network's MTU; the sender was told (ICMP) where its protocol allows.
     Oversize = "oversize",
     /// No port or VTEP is known for the destination, and nobody may be asked.

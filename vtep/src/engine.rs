@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 
-use crate::addr::{PortId, Vni};
+use crate::addr::{Mac, PortId, Vni};
 use crate::drops::DropReason;
 use crate::frame::{self, ETH_LEN, Layout, Network, Transport, VLAN_LEN};
 use crate::offload::check;
@@ -14,6 +14,7 @@ use crate::path::{ecn, mss};
 use crate::switch::Place;
 use crate::switch::cache::Cache;
 use crate::switch::fdb::Learn;
+use crate::switch::neigh;
 use crate::switch::storm::Bucket;
 use crate::switch::view::{Port, Segment, View};
 use crate::wire::vxlan;
@@ -36,6 +37,10 @@ pub enum Forward {
     Vtep(IpAddr),
     /// To every other port, and from a port also to every VTEP of the network.
     Flood,
+    /// To the VTEPs outside of the cluster alone.
+    Remotes,
+    /// Back to the port where it came from: its first bytes, so many, have become the answer.
+    Answer(usize),
 }
 
 /// A frame from the wire that may go on.
@@ -53,12 +58,18 @@ pub struct Decapsulated {
 #[derive(Debug)]
 pub struct Engine {
     cache: Cache,
+    unlearned: u64,
 }
 
 impl Engine {
     /// An engine with an empty cache; `secret` is random and new at each start.
     pub fn new(secret: u64) -> Self {
-        Engine { cache: Cache::new(secret) }
+        Engine { cache: Cache::new(secret), unlearned: 0 }
+    }
+
+    /// How many frames since the last call went on though there was no room to learn their source address.
+    pub fn take_unlearned(&mut self) -> u64 {
+        std::mem::take(&mut self.unlearned)
     }
 
     /// Removes the VLAN tag of a frame from a port unless its network carries tags. Returns where the frame now starts.
@@ -94,28 +105,67 @@ impl Engine {
         }
         let (destination, source) = (frame::destination(frame), frame::source(frame));
         if source != port.mac {
-            if !segment.spec.trust_macs || !source.is_station() {
-                return Err(DropReason::SourceMacForeign);
-            }
-            if self.cache.learn(&segment.fdb, source, Place::Local(port.id), now.s) == Learn::RefusedLocal {
-                return Err(DropReason::SourceMacForeign);
-            }
+            self.foreign_source(segment, port, source, now)?;
         }
         if packet_len > usize::from(segment.spec.mtu) {
             return Err(DropReason::Oversize);
         }
         clamp_mss(frame, layout, segment.spec.mtu, partial);
-        let place = if destination.is_group() { None } else { self.cache.lookup(&segment.fdb, destination) };
+        let place = if destination.is_group() {
+            if segment.spec.managed
+                && let Some(len) = neigh::answer(frame, partial, &segment.neighbors)
+            {
+                return Ok(Forward::Answer(len));
+            }
+            None
+        } else {
+            self.cache.lookup(&segment.fdb, destination)
+        };
         match place {
             Some(Place::Local(id)) if id == port.id => Err(DropReason::NoReceiver),
             Some(Place::Local(id)) => Ok(Forward::Port(id)),
             Some(Place::Vtep(vtep)) => Ok(Forward::Vtep(vtep)),
-            None if segment.spec.remotes.is_empty() && segment.ports.len() < 2 => Err(DropReason::NoReceiver),
-            None if !destination.is_group() && segment.spec.remotes.is_empty() && !segment.spec.trust_macs => {
-                Err(DropReason::UnknownUnicast)
+            None => {
+                let forward = spread(segment, destination.is_group())?;
+                if storm.allow(now.ns) { Ok(forward) } else { Err(DropReason::StormLimit) }
             }
-            None if !storm.allow(now.ns) => Err(DropReason::StormLimit),
-            None => Ok(Forward::Flood),
+        }
+    }
+
+    /// Judges a source address that is not the port's own, and learns it where that is allowed.
+    #[cold]
+    fn foreign_source<D>(
+        &mut self,
+        segment: &Segment<D>,
+        port: &Port<D>,
+        source: Mac,
+        now: Now,
+    ) -> Result<(), DropReason> {
+        if !segment.spec.trust_macs || !source.is_station() {
+            return Err(DropReason::SourceMacForeign);
+        }
+        match (self.cache.learn(&segment.fdb, source, Place::Local(port.id), now.s), segment.spec.managed) {
+            (Learn::Known, _) | (Learn::New | Learn::Moved, false) => Ok(()),
+            (Learn::New | Learn::Moved, true) => {
+                if segment.announcements.came(source, port.id) {
+                    return Ok(());
+                }
+                // Every other node refuses its frames until it is announced: it must come again as new.
+                segment.fdb.unlearn(source);
+                Err(DropReason::StationLimit)
+            }
+            (Learn::Refused, managed) => {
+                // It may have moved here. Whether it did is for the control plane to say, which then forgets the VTEP.
+                if managed && matches!(segment.fdb.lookup(source), Some(Place::Vtep(_))) {
+                    segment.announcements.came(source, port.id);
+                }
+                Err(DropReason::SourceMacForeign)
+            }
+            (Learn::Full, true) => Err(DropReason::StationLimit),
+            (Learn::Full, false) => {
+                self.unlearned += 1;
+                Ok(())
+            }
         }
     }
 
@@ -135,10 +185,10 @@ impl Engine {
     ) -> Result<Decapsulated, DropReason> {
         let vni = vxlan::parse(datagram)?;
         let segment = view.segments.get(&vni).ok_or(DropReason::UnknownVni)?;
-        if !segment.is_member(source) {
+        let inner = &mut datagram[vxlan::LEN..];
+        if !segment.flood.contains(source) && !self.lives_at(segment, frame::source(inner), source) {
             return Err(DropReason::UnknownVtep);
         }
-        let inner = &mut datagram[vxlan::LEN..];
         if inner.len() < ETH_LEN {
             return Err(DropReason::InnerTruncated);
         }
@@ -154,18 +204,26 @@ impl Engine {
         if inner.len() - layout.l3 > usize::from(segment.spec.mtu) && !check::looks_partial(inner, &layout) {
             return Err(DropReason::InnerOversize);
         }
+        let learns = !segment.spec.managed || segment.flood.is_remote(source);
+        if !learns && !self.lives_at(segment, station, source) {
+            return Err(self.pretender(segment, station));
+        }
         if layout.network != Network::Other {
             ecn::apply(&mut inner[layout.l3..], tos)?;
         }
-        if self.cache.learn(&segment.fdb, station, Place::Vtep(source), now.s) == Learn::RefusedLocal {
-            return Err(DropReason::InnerSourceLocal);
+        if learns {
+            match self.cache.learn(&segment.fdb, station, Place::Vtep(source), now.s) {
+                Learn::Known | Learn::New | Learn::Moved => {}
+                Learn::Refused => return Err(self.pretender(segment, station)),
+                Learn::Full => self.unlearned += 1,
+            }
         }
         let forward = if destination.is_group() {
             Forward::Flood
         } else {
             match self.cache.lookup(&segment.fdb, destination) {
                 Some(Place::Local(id)) => Forward::Port(id),
-                None if segment.spec.trust_macs => Forward::Flood,
+                None if segment.spec.trust_macs && !segment.spec.managed => Forward::Flood,
                 _ => return Err(DropReason::NotHere),
             }
         };
@@ -173,6 +231,35 @@ impl Engine {
             return Err(DropReason::NotHere);
         }
         Ok(Decapsulated { vni, forward, layout })
+    }
+
+    /// True when the control plane says that `station` lives behind `vtep`. That also lets a VTEP in that is no member any
+    /// more: a node that the others hold for dead, and whose endpoints go on speaking.
+    #[inline]
+    fn lives_at<D>(&mut self, segment: &Segment<D>, station: Mac, vtep: IpAddr) -> bool {
+        segment.spec.managed && self.cache.lookup(&segment.fdb, station) == Some(Place::Vtep(vtep))
+    }
+
+    /// Why a frame ends whose source address does not live where it came from.
+    fn pretender<D>(&mut self, segment: &Segment<D>, station: Mac) -> DropReason {
+        match self.cache.lookup(&segment.fdb, station) {
+            Some(Place::Local(_)) => DropReason::InnerSourceLocal,
+            _ => DropReason::InnerSourceForeign,
+        }
+    }
+}
+
+/// Where a frame from a port goes that is for a `group`, or for nobody who is known.
+fn spread<D>(segment: &Segment<D>, group: bool) -> Result<Forward, DropReason> {
+    let (flood, spec) = (&segment.flood, &segment.spec);
+    if spec.managed && !group {
+        return if flood.remotes().is_empty() { Err(DropReason::UnknownUnicast) } else { Ok(Forward::Remotes) };
+    }
+    let nobody_far = flood.all().is_empty();
+    match segment.ports.len() {
+        0 | 1 if nobody_far => Err(DropReason::NoReceiver),
+        _ if nobody_far && !group && !spec.trust_macs => Err(DropReason::UnknownUnicast),
+        _ => Ok(Forward::Flood),
     }
 }
 
@@ -186,145 +273,4 @@ pub fn clamp_mss(frame: &mut [u8], layout: &Layout, mtu: u16, partial: bool) {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::addr::Mac;
-    use crate::switch::NetworkSpec;
-
-    const HERE: Mac = Mac::new([2, 0, 0, 0, 0, 1]);
-    const NEXT: Mac = Mac::new([2, 0, 0, 0, 0, 2]);
-    const FAR: Mac = Mac::new([2, 0, 0, 0, 0, 3]);
-    const STRANGER: Mac = Mac::new([2, 0, 0, 0, 0, 9]);
-
-    fn vtep(n: u8) -> IpAddr {
-        [192, 0, 2, n].into()
-    }
-
-    fn vni(n: u32) -> Vni {
-        Vni::new(n).unwrap()
-    }
-
-    /// Network 1 with two ports and two remotes; network 2 with one port and nobody else.
-    fn view(change: impl Fn(&mut NetworkSpec)) -> View<()> {
-        let mut view = View::default();
-        for (number, macs, remotes) in [(1, vec![HERE, NEXT], vec![vtep(1), vtep(2)]), (2, vec![HERE], vec![])] {
-            let mut spec = NetworkSpec::new(vni(number), 1450);
-            spec.remotes = remotes;
-            change(&mut spec);
-            let mut segment = Segment::new(spec, 7);
-            for (index, mac) in macs.into_iter().enumerate() {
-                let port = Port { id: PortId(number * 10 + index as u32), vni: vni(number), mac, device: () };
-                segment.fdb.set_local(mac, port.id);
-                segment.ports.push(Arc::new(port));
-                view.ports.insert(segment.ports[index].id, segment.ports[index].clone());
-            }
-            view.segments.insert(vni(number), segment);
-        }
-        view
-    }
-
-    fn frame(destination: Mac, source: Mac) -> Vec<u8> {
-        [&destination.octets()[..], &source.octets(), &[0x08, 0x06], &[0; 46]].concat()
-    }
-
-    fn datagram(number: u32, frame: &[u8]) -> Vec<u8> {
-        [&vxlan::header(vni(number))[..], frame].concat()
-    }
-
-    fn from_port(engine: &mut Engine, view: &View<()>, number: u32, frame: &[u8]) -> Result<Forward, DropReason> {
-        let segment = &view.segments[&vni(number)];
-        let mut storm = Bucket::new(1, 3);
-        let (mut frame, now) = (frame.to_vec(), Now { ns: 1, s: 1 });
-        let layout = Layout::of(&frame);
-        let len = frame.len().saturating_sub(layout.l3);
-        engine.from_port(segment, &segment.ports[0], &mut frame, &layout, len, false, &mut storm, now)
-    }
-
-    fn from_wire(engine: &mut Engine, view: &View<()>, source: u8, datagram: &[u8]) -> Result<Forward, DropReason> {
-        let now = Now { ns: 1, s: 1 };
-        engine.from_wire(view, &mut datagram.to_vec(), vtep(source), 0, now).map(|taken| taken.forward)
-    }
-
-    #[test]
-    fn a_frame_from_a_port_goes_where_its_destination_lives() {
-        let (view, mut engine) = (view(|_| {}), Engine::new(1));
-        let mut go = |number, destination| from_port(&mut engine, &view, number, &frame(destination, HERE));
-        assert_eq!(go(1, NEXT), Ok(Forward::Port(PortId(11))));
-        assert_eq!(go(1, FAR), Ok(Forward::Flood), "unknown: the static remotes are asked");
-        assert_eq!(go(1, Mac::BROADCAST), Ok(Forward::Flood));
-        assert_eq!(go(1, HERE), Err(DropReason::NoReceiver));
-        assert_eq!(go(2, FAR), Err(DropReason::NoReceiver));
-        view.segments[&vni(1)].fdb.learn(FAR, Place::Vtep(vtep(2)), 1);
-        assert_eq!(go(1, FAR), Ok(Forward::Vtep(vtep(2))));
-    }
-
-    #[test]
-    fn a_port_speaks_for_its_own_address_unless_it_is_trusted() {
-        let (strict, trusting) = (view(|_| {}), view(|spec| spec.trust_macs = true));
-        let mut engine = Engine::new(1);
-        let foreign = frame(NEXT, STRANGER);
-        assert_eq!(from_port(&mut engine, &strict, 1, &foreign), Err(DropReason::SourceMacForeign));
-        assert_eq!(strict.segments[&vni(1)].fdb.lookup(STRANGER), None);
-        assert_eq!(from_port(&mut engine, &trusting, 1, &foreign), Ok(Forward::Port(PortId(11))));
-        assert_eq!(trusting.segments[&vni(1)].fdb.lookup(STRANGER), Some(Place::Local(PortId(10))));
-        // Nor does trust let a port take its neighbour's address.
-        assert_eq!(from_port(&mut engine, &trusting, 1, &frame(FAR, NEXT)), Err(DropReason::SourceMacForeign));
-    }
-
-    #[test]
-    fn short_large_and_flooded_frames_from_a_port_end() {
-        let (view, mut engine) = (view(|_| {}), Engine::new(1));
-        assert_eq!(from_port(&mut engine, &view, 1, &[0; 13]), Err(DropReason::TapTruncated));
-        let large = [frame(NEXT, HERE), vec![0; 1450]].concat();
-        assert_eq!(from_port(&mut engine, &view, 1, &large), Err(DropReason::Oversize));
-        let segment = &view.segments[&vni(1)];
-        let (mut flood, mut storm) = (frame(Mac::BROADCAST, HERE), Bucket::new(1, 3));
-        let layout = Layout::of(&flood);
-        let now = Now { ns: 1, s: 1 };
-        let mut go = || engine.from_port(segment, &segment.ports[0], &mut flood, &layout, 46, false, &mut storm, now);
-        assert_eq!((go(), go(), go()), (Ok(Forward::Flood), Ok(Forward::Flood), Ok(Forward::Flood)));
-        assert_eq!(go(), Err(DropReason::StormLimit));
-    }
-
-    #[test]
-    fn a_datagram_goes_to_ports_and_never_back_into_a_tunnel() {
-        let (view, mut engine) = (view(|_| {}), Engine::new(1));
-        let mut go = |destination| from_wire(&mut engine, &view, 1, &datagram(1, &frame(destination, FAR)));
-        assert_eq!(go(NEXT), Ok(Forward::Port(PortId(11))));
-        assert_eq!(go(Mac::BROADCAST), Ok(Forward::Flood));
-        // Known behind another VTEP: split horizon.
-        view.segments[&vni(1)].fdb.learn(STRANGER, Place::Vtep(vtep(2)), 1);
-        assert_eq!(go(STRANGER), Err(DropReason::NotHere));
-    }
-
-    #[test]
-    fn a_refused_datagram_teaches_nothing() {
-        let (view, mut engine) = (view(|_| {}), Engine::new(1));
-        let good = frame(HERE, FAR);
-        let tagged = [&good[..12], &[0x81, 0, 0, 5], &good[12..]].concat();
-        let cases: [(u8, Vec<u8>, DropReason); 9] = [
-            (1, vec![8, 0, 0, 0, 0], DropReason::OuterTruncated),
-            (1, [&[0; 8][..], &good].concat(), DropReason::NotVxlan),
-            (1, [&[0x80, 1, 0, 0, 0, 0, 1, 0][..], &good].concat(), DropReason::UnknownIndex),
-            (1, datagram(3, &good), DropReason::UnknownVni),
-            (9, datagram(1, &good), DropReason::UnknownVtep),
-            (1, datagram(2, &good), DropReason::UnknownVtep),
-            (1, datagram(1, &good[..13]), DropReason::InnerTruncated),
-            (1, datagram(1, &frame(HERE, Mac::BROADCAST)), DropReason::InnerSourceInvalid),
-            (1, datagram(1, &tagged), DropReason::InnerVlan),
-        ];
-        for (source, bytes, reason) in cases {
-            assert_eq!(from_wire(&mut engine, &view, source, &bytes), Err(reason));
-        }
-        assert_eq!(
-            from_wire(&mut engine, &view, 1, &datagram(1, &frame(NEXT, HERE))),
-            Err(DropReason::InnerSourceLocal)
-        );
-        let known: Vec<_> = view.segments.values().flat_map(|s| s.fdb.rows()).filter(|row| row.learned).collect();
-        assert!(known.is_empty(), "{known:?}");
-        assert_eq!(from_wire(&mut engine, &view, 1, &datagram(1, &good)), Ok(Forward::Port(PortId(10))));
-        assert_eq!(view.segments[&vni(1)].fdb.lookup(FAR), Some(Place::Vtep(vtep(1))));
-    }
-}
+mod tests;

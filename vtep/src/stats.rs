@@ -16,6 +16,7 @@ pub struct Counters {
     tx_bytes: AtomicU64,
     rx_frames: AtomicU64,
     rx_bytes: AtomicU64,
+    unlearned: AtomicU64,
     drops: [AtomicU64; DropReason::COUNT],
 }
 
@@ -26,6 +27,7 @@ impl Default for Counters {
             tx_bytes: AtomicU64::new(0),
             rx_frames: AtomicU64::new(0),
             rx_bytes: AtomicU64::new(0),
+            unlearned: AtomicU64::new(0),
             drops: [const { AtomicU64::new(0) }; DropReason::COUNT],
         }
     }
@@ -52,6 +54,12 @@ impl Counters {
         add(&self.rx_bytes, bytes);
     }
 
+    /// Counts frames whose source address was not learned.
+    #[inline]
+    pub fn unlearned(&self, frames: u64) {
+        add(&self.unlearned, frames);
+    }
+
     /// Counts `frames` frames that ended here.
     #[inline]
     pub fn dropped(&self, reason: DropReason, frames: u64) {
@@ -70,13 +78,15 @@ pub struct Snapshot {
     pub rx_frames: u64,
     /// Bytes of those frames.
     pub rx_bytes: u64,
+    /// Frames that went on though their source address was not learned: the forwarding table is full.
+    pub unlearned: u64,
     /// Frames dropped, by [`DropReason`] as an index.
     pub drops: [u64; DropReason::COUNT],
 }
 
 impl Default for Snapshot {
     fn default() -> Self {
-        Snapshot { tx_frames: 0, tx_bytes: 0, rx_frames: 0, rx_bytes: 0, drops: [0; DropReason::COUNT] }
+        Snapshot { tx_frames: 0, tx_bytes: 0, rx_frames: 0, rx_bytes: 0, unlearned: 0, drops: [0; DropReason::COUNT] }
     }
 }
 
@@ -87,6 +97,7 @@ impl Snapshot {
         self.tx_bytes += counters.tx_bytes.load(Relaxed);
         self.rx_frames += counters.rx_frames.load(Relaxed);
         self.rx_bytes += counters.rx_bytes.load(Relaxed);
+        self.unlearned += counters.unlearned.load(Relaxed);
         for (sum, count) in self.drops.iter_mut().zip(&counters.drops) {
             *sum += count.load(Relaxed);
         }

@@ -5,6 +5,7 @@
 //! them as a new [`View`](crate::switch::view::View), taken between two turns.
 
 mod batch;
+mod control;
 mod rx;
 mod shared;
 mod sockets;
@@ -17,8 +18,8 @@ mod worker;
 
 use std::io;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -103,6 +104,8 @@ pub struct Vtep {
     shared: Arc<Shared>,
     local: IpAddr,
     next_port: AtomicU32,
+    /// Held by whoever changes networks, ports or what the control plane says of them.
+    turn: Mutex<()>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -153,7 +156,13 @@ impl Vtep {
             let parts = Parts::new(shared.clone(), index, share, socket, config.port);
             workers.push(parts.map_err(system("make an epoll set"))?);
         }
-        let vtep = Vtep { shared, local: config.local, next_port: AtomicU32::new(0), threads: Vec::new() };
+        let vtep = Vtep {
+            shared,
+            local: config.local,
+            next_port: AtomicU32::new(0),
+            turn: Mutex::default(),
+            threads: Vec::new(),
+        };
         Ok((vtep, workers))
     }
 
@@ -196,6 +205,7 @@ impl Vtep {
     /// # Errors
     /// [`TableError::NoSuchVni`], [`TableError::MacInUse`]; the device is closed then.
     pub fn add_port(&self, vni: Vni, mac: Mac, tap: Tap) -> Result<PortId, TableError> {
+        let _turn = self.turn();
         let id = PortId(self.next_port.fetch_add(1, Ordering::Relaxed));
         let port = Arc::new(Port { id, vni, mac, device: Arc::new(tap) });
         self.shared.view.update(|view| {
@@ -215,19 +225,25 @@ impl Vtep {
     /// Removes a port and gives its device back: no worker holds it any more, so dropping it closes the file. `None` when
     /// there is no such port.
     pub fn remove_port(&self, id: PortId) -> Option<Tap> {
+        let turn = self.turn();
         let port = self.shared.view.update(|view| {
             let port = view.ports.remove(&id).ok_or(())?;
             if let Some(segment) = view.segments.get_mut(&port.vni) {
                 segment.ports.retain(|other| other.id != id);
-                segment.fdb.remove_port(id);
+                segment.fdb.remove_port(id, |row| control::went(segment, row));
             }
             Ok::<_, ()>(port)
         });
+        drop(turn);
         let port = port.ok()?;
         if !self.shared.synchronize(GRACE) {
             warn!(port = id.0, "a worker has not let go of the endpoint's device for {GRACE:?}");
         }
         Arc::into_inner(port).and_then(|port| Arc::into_inner(port.device))
+    }
+
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The forwarding table, by network and MAC.
@@ -271,7 +287,8 @@ fn age(shared: &Shared) {
         thread::park_timeout(AGEING_STEP);
         let (_, view) = shared.view.load();
         for segment in view.segments.values() {
-            segment.fdb.age(shared.now().s, segment.spec.ageing.as_secs().try_into().unwrap_or(u32::MAX));
+            let ageing_s = segment.spec.ageing.as_secs().try_into().unwrap_or(u32::MAX);
+            segment.fdb.age(shared.now().s, ageing_s, |row| control::went(segment, row));
         }
     }
 }

@@ -209,7 +209,12 @@ impl Step<'_> {
                         self.counters.dropped(reason, frames);
                     }
                 }
-                self.encapsulate(segment, &segment.spec.remotes, &hdr, plan, &layout, piece, start)
+                self.encapsulate(segment, segment.flood.all(), &hdr, plan, &layout, piece, start)
+            }
+            Forward::Remotes => self.encapsulate(segment, segment.flood.remotes(), &hdr, plan, &layout, piece, start),
+            Forward::Answer(len) => {
+                let answer = std::iter::once(&frame[..len]);
+                write_pieces(&port.device, &VnetHdr::default(), answer).map_err(|reason| (reason, count))
             }
         }
     }

@@ -112,6 +112,7 @@ impl Worker {
             }
         }
         transmit.flush(&state.counters);
+        state.counters.unlearned(engine.take_unlearned());
     }
 
     /// Follows the view: polls the ports that came, lets go of those that went.

@@ -141,8 +141,8 @@ mod tests {
         assert_eq!(cache.learn(&fdb, mac(1), here, 5), Learn::Known);
         assert_eq!(cache.learn(&fdb, mac(1), here, 5), Learn::Known);
         assert_eq!(cache.learn(&fdb, mac(1), here, 6), Learn::Known);
-        assert_eq!(fdb.age(15, 10), 0, "the frame of second 6 was told");
-        assert_eq!(fdb.age(16, 10), 1);
+        assert_eq!(fdb.age(15, 10, drop), 0, "the frame of second 6 was told");
+        assert_eq!(fdb.age(16, 10, drop), 1);
         assert_eq!(cache.learn(&fdb, mac(1), here, 6), Learn::New, "an aged address is learned again");
     }
 
@@ -192,7 +192,9 @@ mod tests {
         Lookup(usize),
         Learn(usize, u8),
         Local(usize, u8),
-        Remove(usize),
+        Remote(usize, u8),
+        NoRemote(usize),
+        Unlearn(usize),
         Port(u8),
         Age(u32),
         Second,
@@ -203,7 +205,9 @@ mod tests {
             9 => (0..MACS).prop_map(Step::Lookup),
             9 => (0..MACS, 0..4_u8).prop_map(|(m, p)| Step::Learn(m, p)),
             1 => (0..MACS, 0..4_u8).prop_map(|(m, p)| Step::Local(m, p)),
-            1 => (0..MACS).prop_map(Step::Remove),
+            1 => (0..MACS, 0..4_u8).prop_map(|(m, p)| Step::Remote(m, p)),
+            1 => (0..MACS).prop_map(Step::NoRemote),
+            1 => (0..MACS).prop_map(Step::Unlearn),
             1 => (0..4_u8).prop_map(Step::Port),
             1 => (1..5_u32).prop_map(Step::Age),
             2 => Just(Step::Second),
@@ -242,10 +246,15 @@ mod tests {
                         cache.learn(&cached, macs[m], place(p), now_s),
                         alone.learn(macs[m], place(p), now_s)
                     ),
-                    Step::Local(m, p) => [&cached, &alone].map(|fdb| fdb.set_local(macs[m], PortId(p.into()))).into_iter().collect(),
-                    Step::Remove(m) => prop_assert_eq!(cached.remove(macs[m]), alone.remove(macs[m])),
-                    Step::Port(p) => prop_assert_eq!(cached.remove_port(PortId(p.into())), alone.remove_port(PortId(p.into()))),
-                    Step::Age(ageing_s) => prop_assert_eq!(cached.age(now_s, ageing_s), alone.age(now_s, ageing_s)),
+                    Step::Local(m, p) => {
+                        let port = PortId(p.into());
+                        prop_assert_eq!(cached.set_local(macs[m], port), alone.set_local(macs[m], port));
+                    }
+                    Step::Remote(m, p) => [&cached, &alone].map(|fdb| fdb.set_remote(macs[m], vtep(p))).into_iter().collect(),
+                    Step::NoRemote(m) => prop_assert_eq!(cached.remove_remote(macs[m]), alone.remove_remote(macs[m])),
+                    Step::Unlearn(m) => prop_assert_eq!(cached.unlearn(macs[m]), alone.unlearn(macs[m])),
+                    Step::Port(p) => prop_assert_eq!(cached.remove_port(PortId(p.into()), drop), alone.remove_port(PortId(p.into()), drop)),
+                    Step::Age(ageing_s) => prop_assert_eq!(cached.age(now_s, ageing_s, drop), alone.age(now_s, ageing_s, drop)),
                     Step::Second => now_s += 1,
                 }
                 prop_assert_eq!(cached.rows(), alone.rows());

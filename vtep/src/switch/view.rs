@@ -3,14 +3,16 @@
 //! A worker compares one number per turn ([`Published::generation`]) and takes a lock only when it moved. Between two
 //! pictures nothing is shared but the forwarding tables.
 
-use std::collections::HashMap;
-use std::net::IpAddr;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::addr::{Mac, PortId, Vni};
 use crate::switch::NetworkSpec;
+use crate::switch::announce::Announcements;
 use crate::switch::fdb::Fdb;
+use crate::switch::flood::FloodList;
+use crate::switch::neigh::Neighbors;
 
 /// A local port. `D` is the device behind it; the pure core never looks at it.
 #[derive(Debug)]
@@ -28,33 +30,44 @@ pub struct Port<D> {
 /// One network with its ports.
 #[derive(Debug)]
 pub struct Segment<D> {
-    /// What is fixed about it; the remotes are sorted.
+    /// What is fixed about it.
     pub spec: Arc<NetworkSpec>,
     /// Where its stations live.
     pub fdb: Arc<Fdb>,
+    /// Which of them has which address; empty unless the network is managed.
+    pub neighbors: Arc<Neighbors>,
+    /// What the control plane has still to be told of its ports.
+    pub announcements: Arc<Announcements>,
+    /// The VTEPs that group frames go to, and that frames are taken from.
+    pub flood: Arc<FloodList>,
     /// Its local ports, in the order in which they came.
     pub ports: Vec<Arc<Port<D>>>,
 }
 
 impl<D> Clone for Segment<D> {
     fn clone(&self) -> Self {
-        Segment { spec: self.spec.clone(), fdb: self.fdb.clone(), ports: self.ports.clone() }
+        Segment {
+            spec: self.spec.clone(),
+            fdb: self.fdb.clone(),
+            neighbors: self.neighbors.clone(),
+            announcements: self.announcements.clone(),
+            flood: self.flood.clone(),
+            ports: self.ports.clone(),
+        }
     }
 }
 
 impl<D> Segment<D> {
-    /// A network without ports.
-    pub fn new(mut spec: NetworkSpec, secret: u64) -> Self {
-        spec.remotes.sort_unstable();
-        spec.remotes.dedup();
-        let fdb = Arc::new(Fdb::new(spec.vni, spec.fdb_cap, secret));
-        Segment { spec: Arc::new(spec), fdb, ports: Vec::new() }
-    }
-
-    /// True when `source` is a VTEP of this network.
-    #[inline]
-    pub fn is_member(&self, source: IpAddr) -> bool {
-        self.spec.remotes.binary_search(&source).is_ok()
+    /// A network without ports and, as yet, without members of the cluster.
+    pub fn new(spec: NetworkSpec, secret: u64) -> Self {
+        Segment {
+            fdb: Arc::new(Fdb::new(spec.vni, spec.fdb_cap, secret)),
+            neighbors: Arc::default(),
+            announcements: Arc::default(),
+            flood: Arc::new(FloodList::new(&BTreeSet::new(), &spec.remotes)),
+            spec: Arc::new(spec),
+            ports: Vec::new(),
+        }
     }
 }
 
@@ -139,15 +152,5 @@ mod tests {
         );
         let (generation, value) = published.load();
         assert_eq!((generation, *value), (1, 7));
-    }
-
-    #[test]
-    fn membership_does_not_depend_on_the_order_of_remotes() {
-        let address = |n: u8| IpAddr::from([192, 0, 2, n]);
-        let mut spec = NetworkSpec::new(Vni::new(5).unwrap(), 1450);
-        spec.remotes = vec![address(9), address(3), address(9), address(1)];
-        let segment: Segment<()> = Segment::new(spec, 1);
-        assert!([1, 3, 9].into_iter().all(|n| segment.is_member(address(n))));
-        assert!(!segment.is_member(address(2)) && segment.spec.remotes.len() == 3);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use weft_vtep::addr::{Mac, Vni};
@@ -50,16 +51,94 @@ pub enum Command {
     /// Say who the node is; exit 1 until it is ready
     Status,
     /// List the nodes that this node knows, itself included
-    Members,
+    Members {
+        /// What to do with them, if not list them
+        #[command(subcommand)]
+        command: Option<MembersCommand>,
+    },
     /// Show which MAC address lives behind which port or VTEP
     Fdb {
         /// Only this network
         network: Option<String>,
     },
+    /// Show which address answers to which MAC address
+    Neigh {
+        /// Only this network
+        network: Option<String>,
+    },
     /// Show the counters since the daemon started
     Stats,
+    /// Show what happened
+    Events {
+        /// Go on with what happens from now on
+        #[arg(short, long)]
+        follow: bool,
+    },
+    /// Make new keys with every peer
+    Rekey,
+    /// Leave the cluster for good
+    Leave,
+    /// Make, list and revoke join tokens
+    #[command(subcommand, arg_required_else_help = true)]
+    Token(TokenCommand),
+    /// Say which members hold the CA's key and so admit others
+    #[command(subcommand, arg_required_else_help = true)]
+    Signer(SignerCommand),
     /// Show an overlay of several nodes in namespaces on this machine, measure it, and remove it again
     Demo(DemoArgs),
+}
+
+/// `weft members`.
+#[derive(Debug, Subcommand)]
+pub enum MembersCommand {
+    /// List them
+    #[command(visible_alias = "list")]
+    Ls,
+    /// Declare a member dead for good: its certificate is refused, its addresses are free again
+    #[command(visible_alias = "remove")]
+    Rm {
+        /// Its name, its id, or an unambiguous beginning of its id
+        node: String,
+    },
+}
+
+/// `weft token`.
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Make a join token and print it
+    Create {
+        /// How long nodes may join with it, as in 30m, 24h or 7d
+        #[arg(long, value_name = "TIME", default_value = "24h", value_parser = lifetime)]
+        ttl: Duration,
+        /// How many nodes may join with it [default: any number]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        uses: Option<u32>,
+    },
+    /// List the join tokens, without their secrets
+    #[command(visible_alias = "list")]
+    Ls,
+    /// Revoke a join token
+    #[command(visible_alias = "remove")]
+    Rm {
+        /// The token's id
+        id: String,
+    },
+}
+
+/// `weft signer`.
+#[derive(Debug, Subcommand)]
+pub enum SignerCommand {
+    /// Give a member the CA's key
+    Add {
+        /// Its name, its id, or an unambiguous beginning of its id
+        node: String,
+    },
+    /// Take a member off the list of signers
+    #[command(visible_alias = "remove")]
+    Rm {
+        /// Its name, its id, or an unambiguous beginning of its id
+        node: String,
+    },
 }
 
 /// `weft network`.
@@ -96,12 +175,12 @@ pub struct UpArgs {
     /// The address that tunnels end at [default: the host's only global address]
     #[arg(long, value_name = "IP")]
     pub advertise: Option<IpAddr>,
-    /// The UDP port of VXLAN [default: 4789]
+    /// The UDP port of VXLAN [default: 4789, or the cluster's]
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub vxlan_port: Option<u16>,
-    /// The TCP port of the control plane; a standalone node has none
-    #[arg(long, value_name = "PORT", default_value_t = 7956, value_parser = clap::value_parser!(u16).range(1..))]
-    pub control_port: u16,
+    /// The TCP port of the control plane; a standalone node has none [default: 7956]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub control_port: Option<u16>,
     /// Serve Docker's plugin socket; this version has no Docker driver, so `on` is refused
     #[arg(long, value_enum, default_value_t = Docker::Auto)]
     pub docker: Docker,
@@ -112,13 +191,13 @@ pub struct UpArgs {
     /// Stand alone: plain networks, static remotes. Needed once, the state directory remembers
     #[arg(long, group = "mode")]
     pub standalone: bool,
-    /// Begin a cluster (not in this version)
+    /// Begin a cluster. Needed once, the state directory remembers
     #[arg(long, group = "mode")]
     pub bootstrap: bool,
     /// Where to write the first join token
     #[arg(long, value_name = "FILE", requires = "bootstrap", conflicts_with_all = ["standalone", "join"])]
     pub token_out: Option<PathBuf>,
-    /// Join the cluster of the node at this address (not in this version)
+    /// Join the cluster of the node at this address. Needed once, the state directory remembers
     #[arg(long, value_name = "HOST[:PORT]", group = "mode", requires = "token_file")]
     pub join: Option<String>,
     /// The join token
@@ -212,6 +291,24 @@ pub struct DemoArgs {
     /// How long each throughput is measured
     #[arg(long, value_name = "S", default_value_t = 3)]
     pub seconds: u32,
+}
+
+/// A number with a unit: s, m, h or d.
+fn lifetime(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is no time: write a number and s, m, h or d, as in 24h");
+    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    match number.checked_mul(seconds) {
+        Some(seconds @ 1..=31_536_000) => Ok(Duration::from_secs(seconds)),
+        _ => Err(format!("`{text}` is not between a second and a year")),
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,9 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use weft_proto::v1;
 
-use super::args::{AttachArgs, Command, CreateArgs, Global, NetworkCommand};
+use super::args::{
+    AttachArgs, Command, CreateArgs, Global, MembersCommand, NetworkCommand, SignerCommand, TokenCommand,
+};
 use super::client::{Client, answer, connect};
 use super::{output, print, view};
 
@@ -55,7 +57,12 @@ impl Session {
                 self.show(&detached, |d| format!("{}\n", d.endpoint))?;
             }
             Command::Status => return self.status().await,
-            Command::Members => {
+            Command::Members { command: Some(MembersCommand::Rm { node }) } => {
+                let request = v1::RemoveMemberRequest { member: node };
+                let removed = view::Member::from(answer(self.client.remove_member(request).await)?);
+                self.show(&removed, |m| format!("{}\n", m.name))?;
+            }
+            Command::Members { command: None | Some(MembersCommand::Ls) } => {
                 let members = answer(self.client.members(v1::MembersRequest {}).await)?.members;
                 let members: Vec<_> = members.into_iter().map(view::Member::from).collect();
                 self.show(&members, |m| print::members(m))?;
@@ -64,6 +71,30 @@ impl Session {
                 let entries = answer(self.client.fdb(v1::FdbRequest { network }).await)?.entries;
                 let entries: Vec<_> = entries.into_iter().map(view::FdbEntry::from).collect();
                 self.show(&entries, |e| print::fdb(e))?;
+            }
+            Command::Neigh { network } => {
+                let neighbors = answer(self.client.neighbors(v1::NeighborsRequest { network }).await)?.neighbors;
+                let neighbors: Vec<_> = neighbors.into_iter().map(view::Neighbor::from).collect();
+                self.show(&neighbors, |n| print::neighbors(n))?;
+            }
+            Command::Events { follow } => self.events(follow).await?,
+            Command::Rekey => {
+                let done = view::Rekeyed::from(answer(self.client.rekey(v1::RekeyRequest {}).await)?);
+                self.show(&done, |d| format!("new keys with {} peers\n", d.peers))?;
+            }
+            Command::Leave => {
+                answer(self.client.leave(v1::LeaveRequest {}).await)?;
+                self.show(&view::Left { left: true }, |_| "left the cluster\n".to_owned())?;
+            }
+            Command::Token(command) => self.token(command).await?,
+            Command::Signer(command) => {
+                let (member, signer) = match command {
+                    SignerCommand::Add { node } => (node, true),
+                    SignerCommand::Rm { node } => (node, false),
+                };
+                let request = v1::SetSignerRequest { member, signer };
+                let member = view::Member::from(answer(self.client.set_signer(request).await)?);
+                self.show(&member, |m| format!("{}\n", m.name))?;
             }
             Command::Stats => {
                 let stats = view::Stats::from(answer(self.client.stats(v1::StatsRequest {}).await)?);
@@ -84,6 +115,40 @@ impl Session {
             bail!("the node {} is not ready yet: it is restoring its endpoints, ask again in a moment", status.node);
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// What happened as one document; with `follow` one document to a line, since there is no end.
+    async fn events(&mut self, follow: bool) -> Result<()> {
+        let mut events = answer(self.client.events(v1::EventsRequest { follow }).await)?;
+        let mut listed = Vec::new();
+        while let Some(event) = events.message().await.map_err(|status| anyhow::anyhow!("{}", status.message()))? {
+            let event = view::Event::from(event);
+            match (follow, self.json) {
+                (true, true) => output(&(serde_json::to_string(&event)? + "\n"))?,
+                (true, false) => output(&print::event(&event))?,
+                (false, _) => listed.push(event),
+            }
+        }
+        if follow { Ok(()) } else { self.show(&listed, |events| events.iter().map(print::event).collect()) }
+    }
+
+    async fn token(&mut self, command: TokenCommand) -> Result<()> {
+        match command {
+            TokenCommand::Create { ttl, uses } => {
+                let request = v1::CreateTokenRequest { ttl_seconds: ttl.as_secs(), uses: uses.unwrap_or(0) };
+                let token = view::Token::from(answer(self.client.create_token(request).await)?);
+                self.show(&token, |t| format!("{}\n", t.token.as_deref().unwrap_or_default()))
+            }
+            TokenCommand::Ls => {
+                let tokens = answer(self.client.list_tokens(v1::ListTokensRequest {}).await)?.tokens;
+                let tokens: Vec<_> = tokens.into_iter().map(view::Token::from).collect();
+                self.show(&tokens, |t| print::tokens(t))
+            }
+            TokenCommand::Rm { id } => {
+                let token = view::Token::from(answer(self.client.remove_token(v1::RemoveTokenRequest { id }).await)?);
+                self.show(&token, |t| format!("{}\n", t.id))
+            }
+        }
     }
 
     async fn create(&mut self, args: CreateArgs) -> Result<()> {

@@ -40,15 +40,55 @@ pub fn status(status: &view::Status) -> String {
         pair("advertise", &status.advertise),
         pair("vxlan port", &status.vxlan_port),
         pair("members alive", &status.members_alive),
+        pair("members agreeing", &status.members_agreeing),
         pair("networks", &status.networks),
         pair("endpoints", &status.endpoints),
-    ])
+    ]) + &sessions(&status.sessions)
+}
+
+fn sessions(sessions: &[view::Session]) -> String {
+    if sessions.is_empty() {
+        return String::new();
+    }
+    let row = |s: &view::Session| {
+        let rejected: u64 = s.rejected.values().sum();
+        let numbers = [s.epoch, s.age_seconds, s.sealed, s.opened, rejected].map(|n| n.to_string());
+        [vec![s.peer.clone(), s.address.clone(), s.suite.clone()], numbers.into()].concat()
+    };
+    let head = ["PEER", "ADDRESS", "SUITE", "EPOCH", "AGE (S)", "SEALED", "OPENED", "REJECTED"];
+    format!("\n{}", table(&head, sessions.iter().map(row)))
 }
 
 /// `weft members`.
 pub fn members(members: &[view::Member]) -> String {
-    let row = |m: &view::Member| vec![m.name.clone(), m.id.clone(), m.address.clone(), m.state.to_owned()];
-    table(&["NAME", "ID", "ADDRESS", "STATE"], members.iter().map(row))
+    let row = |m: &view::Member| {
+        let signer = if m.signer { "signer" } else { "" };
+        let (name, id, address) = (m.name.clone(), m.id.clone(), m.address.clone());
+        vec![name, id, address, m.state.to_owned(), signer.to_owned(), m.version.clone()]
+    };
+    table(&["NAME", "ID", "ADDRESS", "STATE", "ROLE", "VERSION"], members.iter().map(row))
+}
+
+/// `weft neigh`.
+pub fn neighbors(neighbors: &[view::Neighbor]) -> String {
+    let row = |n: &view::Neighbor| {
+        vec![n.network.clone(), n.vni.to_string(), n.ip.clone(), n.mac.clone(), n.node.clone(), n.vtep.clone()]
+    };
+    table(&["NETWORK", "VNI", "IP", "MAC", "NODE", "VTEP"], neighbors.iter().map(row))
+}
+
+/// One of `weft events`, on one line.
+pub fn event(event: &view::Event) -> String {
+    format!("{}  {}  {}\n", event.time, event.kind, event.text)
+}
+
+/// `weft token ls`.
+pub fn tokens(tokens: &[view::Token]) -> String {
+    let row = |t: &view::Token| {
+        let uses = t.uses_left.map_or_else(|| "any".to_owned(), |n| n.to_string());
+        vec![t.id.clone(), t.created.clone(), t.expires.clone(), uses]
+    };
+    table(&["TOKEN ID", "CREATED", "EXPIRES", "USES LEFT"], tokens.iter().map(row))
 }
 
 /// `weft network ls`.
@@ -112,6 +152,8 @@ mod tests {
             id: "00ff".to_owned(),
             address: "192.0.2.1".to_owned(),
             state: "alive",
+            signer: false,
+            version: "0.1.0".to_owned(),
         };
         let text = members(&[member("a"), member("long-name")]);
         let lines: Vec<_> = text.lines().collect();

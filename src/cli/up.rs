@@ -8,18 +8,20 @@ use anyhow::{Context, Result, bail};
 use tracing_subscriber::EnvFilter;
 
 use super::args::{Docker, UpArgs};
-use crate::node::config::Config;
+use crate::node::config::{Config, Start};
 use crate::node::daemon;
-use crate::node::state::Mode;
 
 /// What is logged unless RUST_LOG says otherwise. The netlink parser warns of whatever a newer kernel adds.
 const LOG: &str = "info,netlink_packet_route=error";
 
 /// Runs the daemon until it is told to end.
 pub(super) fn run(args: UpArgs, socket: PathBuf) -> Result<ExitCode> {
-    if args.bootstrap || args.join.is_some() {
-        bail!("this version of weft has standalone nodes only, it makes and joins no cluster: use --standalone");
-    }
+    let start = match (args.join, args.token_file) {
+        (Some(host), Some(token_file)) => Start::Join { host, token_file },
+        _ if args.bootstrap => Start::Bootstrap { token_out: args.token_out },
+        _ if args.standalone => Start::Standalone,
+        _ => Start::Remembered,
+    };
     if args.docker == Docker::On {
         bail!(
             "this version of weft has no Docker driver: use --docker off, and `weft attach` with a container's namespace"
@@ -31,7 +33,8 @@ pub(super) fn run(args: UpArgs, socket: PathBuf) -> Result<ExitCode> {
         name: args.name,
         advertise: args.advertise,
         vxlan_port: args.vxlan_port,
-        mode: args.standalone.then_some(Mode::Standalone),
+        control_port: args.control_port,
+        start,
         workers: args.workers.map(usize::from),
         until_stdin_closes: args.until_stdin_closes,
     };

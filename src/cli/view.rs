@@ -5,6 +5,8 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use weft_proto::v1;
 use weft_vtep::addr::Mac;
 
@@ -19,7 +21,7 @@ pub struct Status {
     pub version: String,
     /// The address that its tunnels end at.
     pub advertise: String,
-    /// `standalone`.
+    /// `standalone` or `cluster`.
     pub mode: &'static str,
     /// Whether it is ready.
     pub ready: bool,
@@ -27,10 +29,37 @@ pub struct Status {
     pub vxlan_port: u32,
     /// Members that answer, itself included.
     pub members_alive: u32,
+    /// Members that answer and whose tables equal this node's, itself included.
+    pub members_agreeing: u32,
     /// How many networks it has.
     pub networks: u32,
     /// How many endpoints it has.
     pub endpoints: u32,
+    /// The TCP port of its control plane; null where it has none.
+    pub control_port: Option<u32>,
+    /// Its keys, by peer.
+    pub sessions: Vec<Session>,
+}
+
+/// Keys with one peer, in `weft status`.
+#[derive(Debug, Serialize)]
+pub struct Session {
+    /// The peer's name.
+    pub peer: String,
+    /// The address of its VTEP.
+    pub address: String,
+    /// `aes-256-gcm` or `chacha20-poly1305`.
+    pub suite: String,
+    /// How often the sending key was made.
+    pub epoch: u64,
+    /// How long ago the present one was.
+    pub age_seconds: u64,
+    /// Datagrams sealed for it.
+    pub sealed: u64,
+    /// Datagrams of it that were opened.
+    pub opened: u64,
+    /// Datagrams of it that were refused, by reason.
+    pub rejected: BTreeMap<String, u64>,
 }
 
 /// One of `weft members`.
@@ -44,6 +73,70 @@ pub struct Member {
     pub address: String,
     /// `alive`, `suspect`, `dead` or `left`.
     pub state: &'static str,
+    /// Whether it holds the key of the cluster's CA.
+    pub signer: bool,
+    /// The version of its daemon.
+    pub version: String,
+}
+
+/// One of `weft neigh`.
+#[derive(Debug, Serialize)]
+pub struct Neighbor {
+    /// The network's name.
+    pub network: String,
+    /// Its VXLAN network identifier.
+    pub vni: u32,
+    /// The address.
+    pub ip: String,
+    /// The station that answers to it.
+    pub mac: String,
+    /// The name of the node that it lives on.
+    pub node: String,
+    /// That node's VTEP.
+    pub vtep: String,
+}
+
+/// One of `weft events`.
+#[derive(Debug, Serialize)]
+pub struct Event {
+    /// Rises by one.
+    pub number: u64,
+    /// When it happened, in UTC.
+    pub time: String,
+    /// A word such as `member_dead`.
+    pub kind: String,
+    /// What happened.
+    pub text: String,
+}
+
+/// `weft token create`, and one of `weft token ls`.
+#[derive(Debug, Serialize)]
+pub struct Token {
+    /// Its identifier.
+    pub id: String,
+    /// All of it, only when it has just been made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// When it was made, in UTC.
+    pub created: String,
+    /// Until when nodes may join with it, in UTC.
+    pub expires: String,
+    /// How many nodes still may; null for any number.
+    pub uses_left: Option<u32>,
+}
+
+/// `weft rekey`.
+#[derive(Debug, Serialize)]
+pub struct Rekeyed {
+    /// Peers that new keys were agreed with.
+    pub peers: u32,
+}
+
+/// `weft leave`.
+#[derive(Debug, Serialize)]
+pub struct Left {
+    /// True.
+    pub left: bool,
 }
 
 /// `weft network inspect`, and one of `weft network ls`.
@@ -183,6 +276,14 @@ fn mac(octets: &[u8]) -> String {
     Mac::read(octets).map(|mac| mac.to_string()).unwrap_or_default()
 }
 
+/// Milliseconds since 1970 as RFC 3339 says them; a number that is no time is shown as it is.
+fn utc(millis: u64) -> String {
+    let time = i128::from(millis) * 1_000_000;
+    let time = OffsetDateTime::from_unix_timestamp_nanos(time).ok();
+    let text = time.and_then(|time| time.format(&Rfc3339).ok());
+    text.unwrap_or_else(|| millis.to_string())
+}
+
 fn filled(text: String) -> Option<String> {
     Some(text).filter(|t| !t.is_empty())
 }
@@ -191,6 +292,7 @@ impl From<v1::StatusResponse> for Status {
     fn from(wire: v1::StatusResponse) -> Self {
         let mode = match wire.mode() {
             v1::NodeMode::Standalone => "standalone",
+            v1::NodeMode::Cluster => "cluster",
             v1::NodeMode::Unspecified => UNKNOWN,
         };
         Status {
@@ -202,9 +304,53 @@ impl From<v1::StatusResponse> for Status {
             ready: wire.ready,
             vxlan_port: wire.vxlan_port,
             members_alive: wire.members_alive,
+            members_agreeing: wire.members_agreeing,
             networks: wire.networks,
             endpoints: wire.endpoints,
+            control_port: Some(wire.control_port).filter(|port| *port != 0),
+            sessions: wire.sessions.into_iter().map(Session::from).collect(),
         }
+    }
+}
+
+impl From<v1::Session> for Session {
+    fn from(wire: v1::Session) -> Self {
+        Session {
+            peer: wire.peer,
+            address: wire.address,
+            suite: wire.suite,
+            epoch: wire.epoch,
+            age_seconds: wire.age_seconds,
+            sealed: wire.sealed,
+            opened: wire.opened,
+            rejected: wire.rejected,
+        }
+    }
+}
+
+impl From<v1::Neighbor> for Neighbor {
+    fn from(wire: v1::Neighbor) -> Self {
+        let v1::Neighbor { network, vni, ip, node, vtep, mac: octets } = wire;
+        Neighbor { network, vni, ip, mac: mac(&octets), node, vtep }
+    }
+}
+
+impl From<v1::Event> for Event {
+    fn from(wire: v1::Event) -> Self {
+        Event { number: wire.number, time: utc(wire.time), kind: wire.kind, text: wire.text }
+    }
+}
+
+impl From<v1::Token> for Token {
+    fn from(wire: v1::Token) -> Self {
+        let (created, expires) = (utc(wire.created.saturating_mul(1000)), utc(wire.expires.saturating_mul(1000)));
+        Token { id: wire.id, token: filled(wire.token), created, expires, uses_left: wire.uses_left }
+    }
+}
+
+impl From<v1::RekeyResponse> for Rekeyed {
+    fn from(wire: v1::RekeyResponse) -> Self {
+        Rekeyed { peers: wire.peers }
     }
 }
 
@@ -217,7 +363,8 @@ impl From<v1::Member> for Member {
             v1::MemberState::Left => "left",
             v1::MemberState::Unspecified => UNKNOWN,
         };
-        Member { state, name: wire.name, id: wire.id, address: wire.address }
+        let v1::Member { name, id, address, signer, version, .. } = wire;
+        Member { state, name, id, address, signer, version }
     }
 }
 

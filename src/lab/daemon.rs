@@ -19,6 +19,7 @@ use super::{Container, Host, UPLINK};
 /// The daemon's state and socket, in the host's private /run.
 const STATE_DIR: &str = "/run/weft/state";
 const SOCKET: &str = "/run/weft/weft.sock";
+const TOKEN_FILE: &str = "/run/weft/token";
 
 /// How long a daemon may take to say "ready", and to end when asked to.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -35,8 +36,32 @@ pub struct Daemon {
 impl Daemon {
     /// Starts `binary up --standalone` on the host, with further arguments, and waits until it says that it is ready.
     pub fn start(binary: &Path, host: &Host, more: &[&str]) -> Result<Self> {
+        Self::up(binary, host, &[&["--standalone"], more].concat())
+    }
+
+    /// Starts `binary up --bootstrap` on the host: the first node of a new cluster.
+    pub fn bootstrap(binary: &Path, host: &Host, more: &[&str]) -> Result<Self> {
+        Self::up(binary, host, &[&["--bootstrap"], more].concat())
+    }
+
+    /// Starts `binary up --join` on the host: one more node of the cluster that `member` is in.
+    pub fn join(binary: &Path, host: &Host, member: &Host, token: &str, more: &[&str]) -> Result<Self> {
+        let written = host.run(|| fs::create_dir_all("/run/weft").and_then(|()| fs::write(TOKEN_FILE, token)))?;
+        written.with_context(|| format!("cannot write {TOKEN_FILE} on {}", host.name))?;
+        let member = member.address.to_string();
+        Self::up(binary, host, &[&["--join", &member, "--token-file", TOKEN_FILE], more].concat())
+    }
+
+    /// A new join token of the cluster.
+    pub fn token(&self, host: &Host) -> Result<String> {
+        let document = self.json(host, &["token", "create"])?;
+        document["token"].as_str().map(str::to_owned).context("`weft token create` printed no token")
+    }
+
+    /// Starts `binary up` on the host, with further arguments, and waits until it says that it is ready.
+    pub fn up(binary: &Path, host: &Host, more: &[&str]) -> Result<Self> {
         let mut command = Command::new(binary);
-        command.args(["up", "--standalone", "--until-stdin-closes", "--state-dir", STATE_DIR, "--socket", SOCKET]);
+        command.args(["up", "--until-stdin-closes", "--state-dir", STATE_DIR, "--socket", SOCKET]);
         command.args(["--name", &host.name, "--advertise", &host.address.to_string()]).args(more);
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
         // Its own process group: a Ctrl-C is for this process, which then ends its daemons in order.

@@ -4,8 +4,11 @@
 //! away does not let the next change overtake it.
 
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::Arc;
 
+use tokio_stream::wrappers::BroadcastStream;
+use tokio_stream::{Stream, StreamExt};
 use tonic::{Code, Request, Response, Status};
 use weft_control::define::DefineError;
 use weft_control::network::{Mode, Network, Subnet};
@@ -52,16 +55,22 @@ impl Api {
 impl NodeService for Api {
     async fn status(&self, _: Request<v1::StatusRequest>) -> Result<Response<v1::StatusResponse>, Status> {
         let (identity, tables) = (&self.node.identity, self.node.tables());
-        let state::Mode::Standalone = identity.mode;
+        let mode = match identity.mode {
+            state::Mode::Standalone => v1::NodeMode::Standalone,
+            state::Mode::Cluster => v1::NodeMode::Cluster,
+        };
         Ok(Response::new(v1::StatusResponse {
             node: identity.name.clone(),
             id: identity.id.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             advertise: identity.advertise.to_string(),
             vxlan_port: identity.vxlan_port.into(),
-            mode: v1::NodeMode::Standalone.into(),
+            mode: mode.into(),
             ready: self.node.is_ready(),
             members_alive: 1,
+            members_agreeing: 1,
+            control_port: 0,
+            sessions: Vec::new(),
             networks: count(tables.networks.len()),
             endpoints: count(tables.endpoints.len()),
         }))
@@ -74,8 +83,42 @@ impl NodeService for Api {
             id: identity.id.clone(),
             address: identity.advertise.to_string(),
             state: v1::MemberState::Alive.into(),
+            signer: false,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
         };
         Ok(Response::new(v1::MembersResponse { members: vec![itself] }))
+    }
+
+    async fn remove_member(&self, _: Request<v1::RemoveMemberRequest>) -> Result<Response<v1::Member>, Status> {
+        Err(status(NodeError::NeedsCluster))
+    }
+
+    async fn leave(&self, _: Request<v1::LeaveRequest>) -> Result<Response<v1::LeaveResponse>, Status> {
+        Err(status(NodeError::NeedsCluster))
+    }
+
+    async fn create_token(&self, _: Request<v1::CreateTokenRequest>) -> Result<Response<v1::Token>, Status> {
+        Err(status(NodeError::NeedsCluster))
+    }
+
+    async fn list_tokens(&self, _: Request<v1::ListTokensRequest>) -> Result<Response<v1::ListTokensResponse>, Status> {
+        Err(status(NodeError::NeedsCluster))
+    }
+
+    async fn remove_token(&self, _: Request<v1::RemoveTokenRequest>) -> Result<Response<v1::Token>, Status> {
+        Err(status(NodeError::NeedsCluster))
+    }
+
+    async fn set_signer(&self, _: Request<v1::SetSignerRequest>) -> Result<Response<v1::Member>, Status> {
+        Err(status(NodeError::NeedsCluster))
+    }
+
+    async fn neighbors(&self, _: Request<v1::NeighborsRequest>) -> Result<Response<v1::NeighborsResponse>, Status> {
+        Err(status(NodeError::NeedsCluster))
+    }
+
+    async fn rekey(&self, _: Request<v1::RekeyRequest>) -> Result<Response<v1::RekeyResponse>, Status> {
+        Err(status(NodeError::NeedsCluster))
     }
 
     async fn create_network(
@@ -173,6 +216,19 @@ impl NodeService for Api {
             })
         };
         Ok(Response::new(v1::FdbResponse { entries: rows.iter().filter_map(entry).collect() }))
+    }
+
+    type EventsStream = Pin<Box<dyn Stream<Item = Result<v1::Event, Status>> + Send>>;
+
+    async fn events(&self, request: Request<v1::EventsRequest>) -> Result<Response<Self::EventsStream>, Status> {
+        let (kept, live) = self.node.events.subscribe();
+        let kept = tokio_stream::iter(kept.into_iter().map(Ok));
+        if !request.into_inner().follow {
+            return Ok(Response::new(Box::pin(kept)));
+        }
+        // A follower that was too slow goes on with what there is.
+        let live = BroadcastStream::new(live).filter_map(|event| event.ok().map(Ok));
+        Ok(Response::new(Box::pin(kept.chain(live))))
     }
 
     async fn stats(&self, _: Request<v1::StatsRequest>) -> Result<Response<v1::StatsResponse>, Status> {

@@ -2,15 +2,47 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use weft_proto::limits;
 
-use super::state::{Identity, Mode};
+use super::state::{CONTROL_PORT, Identity, Mode};
 use super::{new_id, underlay};
 
 /// The port that IANA assigned to VXLAN (RFC 7348 section 8).
 pub const VXLAN_PORT: u16 = 4789;
+
+/// How a node comes to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Start {
+    /// As the state directory remembers.
+    Remembered,
+    /// Alone.
+    Standalone,
+    /// As the first of a new cluster.
+    Bootstrap {
+        /// Where to write the first join token.
+        token_out: Option<PathBuf>,
+    },
+    /// As one more of a cluster that there is.
+    Join {
+        /// A member: a name or address, and a port unless it is the usual one.
+        host: String,
+        /// Where the join token is.
+        token_file: PathBuf,
+    },
+}
+
+impl Start {
+    fn mode(&self) -> Option<Mode> {
+        match self {
+            Start::Remembered => None,
+            Start::Standalone => Some(Mode::Standalone),
+            Start::Bootstrap { .. } | Start::Join { .. } => Some(Mode::Cluster),
+        }
+    }
+}
 
 /// How the daemon is started.
 #[derive(Debug, Clone)]
@@ -21,12 +53,14 @@ pub struct Config {
     pub socket: PathBuf,
     /// Its name; `None` for the remembered one, else the host's.
     pub name: Option<String>,
-    /// The address that tunnels end at; `None` for the remembered one, else the only one there is.
+    /// The address that tunnels end at; `None` for the remembered one, else one that fits.
     pub advertise: Option<IpAddr>,
-    /// The UDP port of VXLAN; `None` for the remembered one, else 4789.
+    /// The UDP port of VXLAN; `None` for the remembered one, else the cluster's, else 4789.
     pub vxlan_port: Option<u16>,
-    /// How it starts; `None` for what is remembered.
-    pub mode: Option<Mode>,
+    /// The TCP port of the control plane; `None` for the remembered one, else 7956.
+    pub control_port: Option<u16>,
+    /// How it starts.
+    pub start: Start,
     /// Transmit workers, and as many receive workers; `None` for as many as the cores allow.
     pub workers: Option<usize>,
     /// End when standard input ends.
@@ -36,11 +70,21 @@ pub struct Config {
 impl Config {
     /// The node's identity: what is remembered, changed by what was said this time.
     ///
-    /// Name, address and port may be changed by a restart, since a standalone node owes them to nobody.
-    pub fn identity(&self, remembered: Option<&Identity>) -> Result<Identity> {
-        let Some(mode) = self.mode.or(remembered.map(|r| r.mode)) else {
-            let dir = self.state_dir.display();
-            bail!("{dir} remembers no node, so say how this one starts: with --standalone");
+    /// Name, address and ports may be changed by a restart. How a node lives may not: its networks belong to that life.
+    /// `towards` is a host that the node has to reach, which decides on its address where it has several.
+    pub fn identity(&self, remembered: Option<&Identity>, towards: Option<IpAddr>) -> Result<Identity> {
+        let dir = self.state_dir.display();
+        let mode = match (self.start.mode(), remembered.map(|r| r.mode)) {
+            (None, None) => bail!(
+                "{dir} remembers no node, so say how this one starts: with --bootstrap, --join HOST --token-file F, or \
+                 --standalone"
+            ),
+            (Some(said), Some(mode)) if said != mode => bail!(
+                "{dir} remembers a node that {}, which a restart does not change: leave the flag out, or choose another \
+                 --state-dir",
+                if mode == Mode::Standalone { "stands alone" } else { "is a member of a cluster" }
+            ),
+            (said, mode) => said.or(mode).unwrap_or(Mode::Standalone),
         };
         let name = match self.name.clone().or(remembered.map(|r| r.name.clone())) {
             Some(name) => name,
@@ -53,18 +97,30 @@ impl Config {
                 limits::NAME_BYTES
             );
         }
-        let advertise = match self.advertise.or(remembered.map(|r| r.advertise)) {
-            Some(address) => address,
-            None => underlay::only_global_address()?,
+        let advertise = match (self.advertise.or(remembered.map(|r| r.advertise)), towards) {
+            (Some(address), _) => address,
+            (None, Some(host)) => underlay::source_towards(host)?,
+            (None, None) => underlay::only_global_address()?,
         };
+        if mode == Mode::Cluster && (advertise.is_loopback() || advertise.is_unspecified()) {
+            bail!("other hosts cannot reach {advertise}: name an address of this host for tunnels with --advertise");
+        }
         Ok(Identity {
             id: remembered.map_or_else(new_id, |r| r.id.clone()),
             name,
             mode,
             advertise,
             vxlan_port: self.vxlan_port.or(remembered.map(|r| r.vxlan_port)).unwrap_or(VXLAN_PORT),
+            control_port: self.control_port.or(remembered.map(|r| r.control_port)).unwrap_or(CONTROL_PORT),
+            incarnation: next_incarnation(remembered.map_or(0, |r| r.incarnation)),
         })
     }
+}
+
+/// Higher than the last, even where that could not be saved, as long as the clock goes on.
+fn next_incarnation(last: u64) -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+    u64::try_from(now).unwrap_or(0).max(last.saturating_add(1))
 }
 
 fn host_name() -> Result<String> {
@@ -83,7 +139,8 @@ mod tests {
             name: Some("n1".into()),
             advertise: Some("192.0.2.1".parse().unwrap()),
             vxlan_port: None,
-            mode: Some(Mode::Standalone),
+            control_port: None,
+            start: Start::Standalone,
             workers: None,
             until_stdin_closes: false,
         }
@@ -91,24 +148,37 @@ mod tests {
 
     #[test]
     fn what_was_said_once_is_remembered_and_may_be_said_anew() {
-        let first = Config { vxlan_port: Some(4790), ..config() }.identity(None).unwrap();
-        let silent = Config { name: None, advertise: None, mode: None, ..config() };
-        assert_eq!(silent.identity(Some(&first)).unwrap(), first);
+        let first = Config { vxlan_port: Some(4790), ..config() }.identity(None, None).unwrap();
+        let silent = Config { name: None, advertise: None, start: Start::Remembered, ..config() };
+        let again = silent.identity(Some(&first), None).unwrap();
+        assert!(again.incarnation > first.incarnation);
+        assert_eq!(Identity { incarnation: first.incarnation, ..again }, first);
         let moved = Config { advertise: Some("192.0.2.9".parse().unwrap()), ..silent };
-        let moved = moved.identity(Some(&first)).unwrap();
+        let moved = moved.identity(Some(&first), None).unwrap();
         assert_eq!((moved.advertise.to_string().as_str(), moved.id, moved.vxlan_port), ("192.0.2.9", first.id, 4790));
     }
 
     #[test]
-    fn a_first_start_must_say_how() {
-        let error = Config { mode: None, ..config() }.identity(None).unwrap_err().to_string();
-        assert!(error.contains("--standalone"), "{error}");
+    fn an_incarnation_rises_whatever_the_clock_says() {
+        let future = u64::MAX / 2;
+        assert_eq!(next_incarnation(future), future + 1);
+        assert!(next_incarnation(0) > 1_700_000_000_000);
+    }
+
+    #[test]
+    fn a_first_start_must_say_how_and_a_later_one_cannot_change_it() {
+        let error = Config { start: Start::Remembered, ..config() }.identity(None, None).unwrap_err().to_string();
+        assert!(error.contains("--standalone") && error.contains("--bootstrap"), "{error}");
+        let first = config().identity(None, None).unwrap();
+        let other = Config { start: Start::Bootstrap { token_out: None }, ..config() };
+        let error = other.identity(Some(&first), None).unwrap_err().to_string();
+        assert!(error.contains("stands alone") && error.contains("--state-dir"), "{error}");
     }
 
     #[test]
     fn a_name_is_printable_and_short() {
         for bad in ["", "a\nb", &"x".repeat(65)] {
-            assert!(Config { name: Some(bad.to_owned()), ..config() }.identity(None).is_err(), "{bad:?}");
+            assert!(Config { name: Some(bad.to_owned()), ..config() }.identity(None, None).is_err(), "{bad:?}");
         }
     }
 }

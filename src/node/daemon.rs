@@ -27,7 +27,7 @@ use super::error::device_advice;
 use super::notify::{self, Ending};
 use super::reconcile::PERIOD;
 use super::socket::ApiSocket;
-use super::state::{Identity, State, StateDir};
+use super::state::{Identity, Mode, State, StateDir};
 
 /// How long open requests may take to finish when the daemon ends.
 const FAREWELL: Duration = Duration::from_secs(3);
@@ -39,7 +39,10 @@ pub async fn run(config: Config) -> Result<()> {
     let mut ending = Ending::watch(config.until_stdin_closes)?;
     let dir = StateDir::open(&config.state_dir)?;
     let state = dir.load()?;
-    let identity = config.identity(state.as_ref().map(|s| &s.node))?;
+    let identity = config.identity(state.as_ref().map(|s| &s.node), None)?;
+    if identity.mode == Mode::Cluster {
+        bail!("this version of weft has standalone nodes only, it makes and joins no cluster: use --standalone");
+    }
     let (socket, listener) = ApiSocket::bind(&config.socket)?;
     let vtep = start_vtep(&identity, &config)?;
     let (networks, endpoints) = state.map(|s| (s.networks, s.endpoints)).unwrap_or_default();

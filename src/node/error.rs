@@ -43,6 +43,15 @@ pub enum NodeError {
     /// Too early.
     #[error("the node is not ready yet: it is restoring its endpoints, try again in a moment")]
     NotReady,
+    /// It is about a cluster.
+    #[error("this node stands alone, and that is about a cluster: start one with `weft up --bootstrap`")]
+    NeedsCluster,
+    /// The member is not there.
+    #[error("there is no member `{0}`; `weft members` lists those that are known")]
+    NoSuchMember(String),
+    /// The name, or the beginning of an id, is not enough.
+    #[error("`{0}` could be several members: give an id")]
+    SeveralMembers(String),
     /// The network is in use.
     #[error("the network `{network}` has endpoints ({endpoints}): detach them first, with `weft detach`")]
     HasEndpoints {

@@ -10,6 +10,7 @@ pub mod config;
 pub mod daemon;
 mod endpoints;
 mod error;
+mod events;
 mod lock;
 mod networks;
 mod notify;

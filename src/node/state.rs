@@ -11,6 +11,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use weft_control::network::Network;
 use weft_vtep::addr::Mac;
@@ -21,12 +22,17 @@ use crate::sandbox;
 /// The version of the file's form. A newer one is not read; an older one would be converted here.
 const VERSION: u32 = 1;
 
+/// The port of the control plane unless another is said.
+pub const CONTROL_PORT: u16 = 7956;
+
 /// How a node lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// It knows itself and the VTEPs it was told.
     Standalone,
+    /// It is a member of a cluster, whose secrets and objects are in the directory's `cluster`.
+    Cluster,
 }
 
 /// Who the node is.
@@ -42,6 +48,16 @@ pub struct Identity {
     pub advertise: IpAddr,
     /// The UDP port of its VTEP.
     pub vxlan_port: u16,
+    /// The TCP port of its control plane; only a member of a cluster listens there.
+    #[serde(default = "default_control_port")]
+    pub control_port: u16,
+    /// Which of its lives this is, raised at each start: its records of an earlier life are not those of this one.
+    #[serde(default)]
+    pub incarnation: u64,
+}
+
+fn default_control_port() -> u16 {
+    CONTROL_PORT
 }
 
 /// An endpoint as it is remembered.
@@ -183,17 +199,39 @@ impl StateDir {
 
     /// Writes the state beside the present one. Dropped without a commit, it is as if it had never been.
     pub fn prepare(&self, state: &State) -> Result<Prepared<'_>, StateError> {
-        let doing = || system("write the state in", &self.dir);
-        let mut temporary = tempfile::NamedTempFile::with_prefix_in(".state-", &self.dir).map_err(doing())?;
-        let text = serde_json::to_vec_pretty(state).map_err(io::Error::from).map_err(doing())?;
-        let written = temporary.write_all(&text).and_then(|()| temporary.as_file().sync_all());
-        written.map_err(doing())?;
-        Ok(Prepared { dir: self, temporary })
+        let text = serde_json::to_vec_pretty(state).map_err(io::Error::from);
+        self.prepare_file(&self.file, &text.map_err(system("write the state in", &self.dir))?)
     }
 
     /// Replaces the state.
     pub fn save(&self, state: &State) -> Result<(), StateError> {
         self.prepare(state)?.commit()
+    }
+
+    /// Reads another file of the directory, `None` if there is none.
+    pub fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StateError> {
+        let file = self.dir.join(name);
+        match fs::read(&file) {
+            Ok(text) => serde_json::from_slice(&text)
+                .map(Some)
+                .map_err(|error| StateError::Corrupt { file, why: error.to_string() }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(system("read", &file)(error)),
+        }
+    }
+
+    /// Replaces another file of the directory.
+    pub fn write<T: Serialize>(&self, name: &str, value: &T) -> Result<(), StateError> {
+        let file = self.dir.join(name);
+        let text = serde_json::to_vec(value).map_err(io::Error::from).map_err(system("write", &file))?;
+        self.prepare_file(&file, &text)?.commit()
+    }
+
+    fn prepare_file(&self, file: &Path, text: &[u8]) -> Result<Prepared<'_>, StateError> {
+        let doing = || system("write the state in", &self.dir);
+        let mut temporary = tempfile::NamedTempFile::with_prefix_in(".state-", &self.dir).map_err(doing())?;
+        temporary.write_all(text).and_then(|()| temporary.as_file().sync_all()).map_err(doing())?;
+        Ok(Prepared { dir: self, file: file.to_owned(), temporary })
     }
 }
 
@@ -201,14 +239,15 @@ impl StateDir {
 #[derive(Debug)]
 pub struct Prepared<'a> {
     dir: &'a StateDir,
+    file: PathBuf,
     temporary: tempfile::NamedTempFile,
 }
 
 impl Prepared<'_> {
     /// Makes it the present one.
     pub fn commit(self) -> Result<(), StateError> {
-        let StateDir { dir, file, .. } = self.dir;
-        self.temporary.persist(file).map_err(|e| system("replace the state file", file)(e.error))?;
+        let Prepared { dir: StateDir { dir, .. }, file, temporary } = self;
+        temporary.persist(&file).map_err(|e| system("replace the state file", &file)(e.error))?;
         // The rename itself must reach the disk too.
         File::open(dir).and_then(|d| d.sync_all()).map_err(system("sync the state directory", dir))
     }
@@ -239,6 +278,8 @@ mod tests {
             mode: Mode::Standalone,
             advertise: "192.0.2.1".parse().unwrap(),
             vxlan_port: 4789,
+            control_port: CONTROL_PORT,
+            incarnation: 0,
         };
         let endpoint = Endpoint {
             id: "0123456789ab".into(),

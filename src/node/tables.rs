@@ -11,6 +11,7 @@ use weft_vtep::addr::PortId;
 use weft_vtep::io::Vtep;
 
 use super::NodeError;
+use super::events::Events;
 use super::state::{Endpoint, Identity, State, StateDir};
 
 /// A node: its networks and endpoints, the data plane under them and the directory that remembers them.
@@ -23,6 +24,7 @@ pub struct Node {
     pub identity: Identity,
     pub(super) vtep: Vtep,
     pub(super) dir: StateDir,
+    pub(super) events: Events,
     tables: RwLock<Tables>,
     ready: watch::Sender<bool>,
     turn: Arc<tokio::sync::Mutex<()>>,
@@ -61,7 +63,8 @@ pub(super) struct Port {
 impl Node {
     /// A node without networks, not yet ready.
     pub fn new(identity: Identity, vtep: Vtep, dir: StateDir) -> Node {
-        Node { identity, vtep, dir, tables: RwLock::default(), ready: watch::Sender::new(false), turn: Arc::default() }
+        let (events, tables, ready) = (Events::default(), RwLock::default(), watch::Sender::new(false));
+        Node { identity, vtep, dir, events, tables, ready, turn: Arc::default() }
     }
 
     /// Waits for the turn to change the node.

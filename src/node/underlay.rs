@@ -1,6 +1,6 @@
 //! The host's side of the tunnels: which address they end at, and what its interface carries.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
 use anyhow::{Context, Result, bail};
 use nix::ifaddrs::{InterfaceAddress, getifaddrs};
@@ -23,6 +23,18 @@ pub fn only_global_address() -> Result<IpAddr> {
             )
         }
     }
+}
+
+/// The address that packets to `host` leave from.
+pub fn source_towards(host: IpAddr) -> Result<IpAddr> {
+    let unspecified: IpAddr = if host.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    // Connecting a UDP socket sends nothing: it only asks the routing table.
+    let asked = UdpSocket::bind((unspecified, 0)).and_then(|socket| {
+        socket.connect((host, 9))?;
+        socket.local_addr()
+    });
+    let source = asked.with_context(|| format!("this host has no route to {host}"))?.ip();
+    Ok(source)
 }
 
 /// The MTU in bytes of the interface that holds `address`.

@@ -14,8 +14,21 @@ fn status_and_members_say_who_the_node_is() {
     privileged!();
     let node = Node::start();
     let status = node.json("status");
-    let expected =
-        ["node", "id", "version", "advertise", "mode", "ready", "vxlan_port", "members_alive", "networks", "endpoints"];
+    let expected = [
+        "node",
+        "id",
+        "version",
+        "advertise",
+        "mode",
+        "ready",
+        "vxlan_port",
+        "control_port",
+        "members_alive",
+        "members_agreeing",
+        "networks",
+        "endpoints",
+        "sessions",
+    ];
     assert_eq!(fields(&status), BTreeSet::from(expected));
     assert_eq!(
         (&status["node"], &status["mode"], &status["ready"]),
@@ -26,7 +39,8 @@ fn status_and_members_say_who_the_node_is() {
         (&status["members_alive"], &status["networks"], &status["endpoints"]),
         (&json!(1), &json!(0), &json!(0))
     );
-    let member = json!([{"name": "node1", "id": status["id"], "address": "192.0.2.1", "state": "alive"}]);
+    let member = json!([{"name": "node1", "id": status["id"], "address": "192.0.2.1", "state": "alive", "signer": false,
+                         "version": status["version"]}]);
     assert_eq!(node.json("members"), member);
     assert!(node.text("status").contains("standalone") && node.text("members").contains("alive"));
 }

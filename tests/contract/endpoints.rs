@@ -108,3 +108,20 @@ fn traces(node: &Node, sandbox: &Netns) -> (usize, Vec<String>, Vec<String>, Str
     let open_files = fs::read_dir(format!("/proc/{}/fd", node.daemon.pid())).unwrap().count();
     (open_files, links(&node.host().netns), links(sandbox), routes(sandbox))
 }
+
+/// The most that an idle daemon with ten endpoints may hold in memory.
+const IDLE_KB: u64 = 64 << 10;
+
+#[test]
+fn an_idle_daemon_with_ten_endpoints_is_small() {
+    privileged!();
+    let node = Node::start();
+    node.text("network create blue --plain --subnet 10.1.0.0/16");
+    for endpoint in 0..10 {
+        node.text(&format!("attach blue --netns {} --ifname ov{endpoint}", node.netns(endpoint % 2)));
+    }
+    let status = fs::read_to_string(format!("/proc/{}/status", node.daemon.pid())).unwrap();
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let kb: u64 = resident.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!((1..=IDLE_KB).contains(&kb), "{kb} kB are resident");
+}

@@ -27,7 +27,8 @@ fn node(dir: &Path) -> (Arc<Node>, State) {
     let port = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let vtep = Vtep::start(VtepConfig { local, port, workers: Some(1) }).unwrap();
     let (id, name) = ("00ff".to_owned(), "n1".to_owned());
-    let identity = Identity { id, name, mode: Mode::Standalone, advertise: local, vxlan_port: port };
+    let mode = Mode::Standalone;
+    let identity = Identity { id, name, mode, advertise: local, vxlan_port: port, control_port: 7956, incarnation: 0 };
     let node = Arc::new(Node::new(identity.clone(), vtep, StateDir::open(dir).unwrap()));
     (node, State::new(identity, Vec::new(), Vec::new()))
 }

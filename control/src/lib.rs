@@ -7,8 +7,10 @@
 //! * [`network`]: a network's definition, [`define`]: how it comes to be, [`options`]: what may be set on it.
 //! * [`id`]: who is who in a cluster, [`networks`]: the networks that its nodes have made.
 //! * [`security`]: certificates, tokens, and whom to trust, [`transport`]: connections between nodes.
-//! * [`ipam`]: the addresses of one subnet, [`space`]: those of a whole network.
+//! * [`ipam`]: the addresses of one subnet, [`space`]: those of a whole network that one node has for itself,
+//!   [`blocks`]: those of a cluster's network.
 
+pub mod blocks;
 pub mod define;
 pub mod id;
 pub mod ipam;

@@ -166,7 +166,7 @@ impl Space {
     }
 }
 
-fn family(address: IpAddr) -> &'static str {
+pub(crate) fn family(address: IpAddr) -> &'static str {
     if address.is_ipv4() { "IPv4" } else { "IPv6" }
 }
 

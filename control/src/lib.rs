@@ -9,6 +9,7 @@
 //! * [`security`]: certificates, tokens, and whom to trust, [`transport`]: connections between nodes.
 //! * [`ipam`]: the addresses of one subnet, [`space`]: those of a whole network that one node has for itself,
 //!   [`blocks`]: those of a cluster's network.
+//! * [`table`]: what nodes tell each other about themselves and their stations, [`objects`]: what belongs to the cluster.
 
 pub mod blocks;
 pub mod define;
@@ -16,8 +17,10 @@ pub mod id;
 pub mod ipam;
 pub mod network;
 pub mod networks;
+pub mod objects;
 pub mod options;
 pub mod security;
 pub mod space;
 mod spread;
+pub mod table;
 pub mod transport;

@@ -11,10 +11,14 @@
 //!   [`blocks`]: those of a cluster's network.
 //! * [`table`]: what nodes tell each other about themselves and their stations, [`objects`]: what belongs to the cluster.
 
+//! * [`cluster`]: all that a node knows of its cluster, as one state machine; [`membership`]: who is there and lives.
+
 pub mod blocks;
+pub mod cluster;
 pub mod define;
 pub mod id;
 pub mod ipam;
+pub mod membership;
 pub mod network;
 pub mod networks;
 pub mod objects;

@@ -1,0 +1,509 @@
+//! Who is in the cluster, and who of them lives.
+//!
+//! [`Membership`] wraps foca's SWIM. In come the roster at a join, datagrams, the time, and what else is known of others
+//! (a stream that broke, a frame that came). Out come datagrams and [`Action`]s: a member joined, is suspected, is
+//! dead, has left. No socket, no clock: `mono` comes in, and all randomness is the seed's.
+//!
+//! * [`identity`]: a node in one of its lives, [`codec`]: datagrams as bytes, [`swim`]: foca's settings.
+//! * [`stall`]: a clock that stops when we do, [`suspicion`]: what stands before a verdict.
+//! * [`neighbours`]: with whom a node keeps a stream.
+
+mod codec;
+mod identity;
+pub mod neighbours;
+pub mod random;
+mod stall;
+mod suspicion;
+mod swim;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use foca::{Codec as _, Incarnation, Member, OwnedNotification, Timer, TimerToken};
+
+pub use identity::Identity;
+
+use crate::id::NodeId;
+use codec::{NOTICE, Notice, SWIM, Wire};
+use random::SplitMix;
+use stall::Steady;
+use suspicion::{Outcome, Suspicions, TELL_EVERY};
+use swim::{PROBE_PERIOD, Sink, Swim};
+
+/// How often the dead are called on, so that a partition that heals is found without a person.
+const CALL_DEAD_EVERY: Duration = Duration::from_secs(2);
+/// Of so many dead, one is called on at a time.
+const DEAD_PER_CALL: usize = 64;
+/// How many members a newcomer says hello to by itself; gossip does the rest.
+const GREETED: usize = 4;
+
+/// How a member does, as far as this node knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum State {
+    /// It answers.
+    Alive,
+    /// It answered no probe, and has some seconds to defend itself.
+    Suspect,
+    /// It did not. It is called on from time to time, and may come back.
+    Dead,
+    /// It said goodbye.
+    Left,
+}
+
+impl State {
+    /// Whether the member counts as one that is there.
+    pub fn is_active(self) -> bool {
+        matches!(self, State::Alive | State::Suspect)
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            State::Alive => "alive",
+            State::Suspect => "suspect",
+            State::Dead => "dead",
+            State::Left => "left",
+        })
+    }
+}
+
+/// What is to be done, or to be known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// A datagram goes to a member.
+    Send {
+        /// To whom.
+        to: NodeId,
+        /// Where it listens.
+        address: SocketAddr,
+        /// What.
+        datagram: Vec<u8>,
+    },
+    /// A member is new, in another state, or in another life.
+    Changed {
+        /// As it is now.
+        now: Identity,
+        /// How it does.
+        state: State,
+        /// As it was, unless it is new.
+        before: Option<(Identity, State)>,
+    },
+    /// A member is not known any more: it was evicted, or was dead or gone for a day.
+    Forgotten(NodeId),
+    /// Others had given this node up. It came back.
+    Returned,
+    /// Nobody woke this node for so long after a timer was due.
+    Paused(Duration),
+}
+
+/// Why a datagram was dropped. Nothing changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// Not of this protocol.
+    #[error("a membership datagram that is cut short or not of this protocol")]
+    Malformed,
+    /// It names another sender than the certificate.
+    #[error("a membership datagram in the name of another node")]
+    Forged,
+    /// The sender was evicted.
+    #[error("a membership datagram of a node that was evicted")]
+    Evicted,
+}
+
+#[derive(Clone, Debug)]
+enum Due {
+    Swim(Timer<Identity>),
+    Tell(NodeId, Incarnation),
+    CallDead,
+    Look,
+}
+
+/// The members as this node knows them. Every method that takes `mono` may leave [`Action`]s to [`poll`](Self::poll).
+pub struct Membership {
+    swim: Swim,
+    sink: Sink,
+    clock: Steady,
+    due: BTreeMap<(Duration, u64), Due>,
+    timers_made: u64,
+    /// foca drops timers that bear an older token than its newest.
+    token: TimerToken,
+    /// No pause since the last round of probing.
+    in_time: bool,
+    random: SplitMix,
+    known: BTreeMap<NodeId, (Identity, State)>,
+    suspects: BTreeSet<NodeId>,
+    evicted: BTreeSet<NodeId>,
+    suspicions: Suspicions,
+    sized_for: usize,
+    left: bool,
+    actions: VecDeque<Action>,
+}
+
+impl Membership {
+    /// A node that knows nobody yet.
+    pub fn new(me: Identity, mono: Duration, seed: u64) -> Membership {
+        let mut random = SplitMix::new(seed);
+        let mut membership = Membership {
+            swim: swim::swim(me, random.next()),
+            sink: Sink::default(),
+            clock: Steady::default(),
+            due: BTreeMap::new(),
+            timers_made: 0,
+            token: 0,
+            in_time: true,
+            random,
+            known: BTreeMap::new(),
+            suspects: BTreeSet::new(),
+            evicted: BTreeSet::new(),
+            suspicions: Suspicions::default(),
+            sized_for: 1,
+            left: false,
+            actions: VecDeque::new(),
+        };
+        membership.read(mono);
+        let first = Duration::from_millis(membership.random.below(500) as u64);
+        membership.schedule(first, Due::Look);
+        membership.schedule(first + CALL_DEAD_EVERY, Due::CallDead);
+        membership
+    }
+
+    /// This node as others know it.
+    pub fn me(&self) -> &Identity {
+        self.swim.identity()
+    }
+
+    /// Every other node that is known, with its state.
+    pub fn members(&self) -> impl Iterator<Item = (&Identity, State)> {
+        self.known.values().map(|(identity, state)| (identity, *state))
+    }
+
+    /// A node other than this one.
+    pub fn get(&self, node: NodeId) -> Option<(&Identity, State)> {
+        self.known.get(&node).map(|(identity, state)| (identity, *state))
+    }
+
+    /// Members that the cluster is known to have, from a join or from before a restart. Each is held for alive until it fails to
+    /// answer; a few are told that this node is here.
+    pub fn roster(&mut self, mono: Duration, roster: impl IntoIterator<Item = Identity>) {
+        self.read(mono);
+        let me = self.me().node;
+        let members: Vec<_> =
+            roster.into_iter().filter(|id| id.node != me && !self.evicted.contains(&id.node) && !id.leaving).collect();
+        let updates = members.iter().map(|id| Member::alive(*id));
+        let _ = self.swim.apply_many(updates, false, &mut self.sink);
+        for greeted in self.random.some(&members, GREETED) {
+            let _ = self.swim.announce(greeted, &mut self.sink);
+        }
+        self.settle();
+    }
+
+    /// A datagram from `from`, whose certificate says so.
+    pub fn datagram(&mut self, mono: Duration, from: NodeId, datagram: &[u8]) -> Result<(), Refused> {
+        self.read(mono);
+        if self.evicted.contains(&from) {
+            return Err(Refused::Evicted);
+        }
+        if self.left {
+            return Ok(());
+        }
+        let result = match datagram.split_first() {
+            Some((&SWIM, rest)) => self.swim_datagram(from, rest),
+            Some((&NOTICE, rest)) => self.notice(from, rest),
+            _ => Err(Refused::Malformed),
+        };
+        if result.is_ok() {
+            self.suspicions.heard(self.clock.now(), from);
+        }
+        self.settle();
+        result
+    }
+
+    /// A frame came from `node`: it lives.
+    pub fn heard(&mut self, mono: Duration, node: NodeId) {
+        self.read(mono);
+        self.suspicions.heard(self.clock.now(), node);
+    }
+
+    /// A stream with `node` is new: greets it, so that it knows this node as it is now.
+    pub fn greet(&mut self, mono: Duration, node: NodeId) {
+        self.read(mono);
+        self.suspicions.heard(self.clock.now(), node);
+        if let Some((identity, _)) = self.known.get(&node) {
+            let _ = self.swim.announce(*identity, &mut self.sink);
+        }
+        self.settle();
+    }
+
+    /// The stream with `node` broke. If it was alive it is suspected now, instead of when a probe next happens to meet it.
+    pub fn doubt(&mut self, mono: Duration, node: NodeId) {
+        self.read(mono);
+        self.suspicions.not_deaf(self.clock.now());
+        let alive = |m: &&Member<Identity>| m.id().node == node && m.state() == foca::State::Alive;
+        let found = self.swim.iter_members().find(alive).map(|m| (*m.id(), m.incarnation()));
+        if let Some((member_id, incarnation)) = found {
+            let suspect = Member::new(member_id, incarnation, foca::State::Suspect);
+            let _ = self.swim.apply_many([suspect].into_iter(), true, &mut self.sink);
+            let verdict = Timer::ChangeSuspectToDown { member_id, incarnation, token: self.token };
+            self.sink.timers.push((verdict, swim::suspicion(self.sized_for)));
+        }
+        self.settle();
+    }
+
+    /// This node begins another life.
+    pub fn reincarnate(&mut self, mono: Duration, incarnation: u64) {
+        self.read(mono);
+        let me = Identity { incarnation, renewal: 0, ..*self.me() };
+        let _ = self.swim.change_identity(me, &mut self.sink);
+        self.settle();
+    }
+
+    /// Says goodbye to the cluster, and to `tell` in person. Nothing comes out of this node after that.
+    pub fn leave(&mut self, mono: Duration, tell: impl IntoIterator<Item = NodeId>) {
+        self.read(mono);
+        let goodbye = self.me().goodbye();
+        let _ = self.swim.change_identity(goodbye, &mut self.sink);
+        let _ = self.swim.leave_cluster(&mut self.sink);
+        let farewell = Notice { from: goodbye, about: vec![Member::down(goodbye)] }.encode();
+        for (identity, _) in tell.into_iter().filter_map(|node| self.known.get(&node)) {
+            self.actions.push_back(Action::Send {
+                to: identity.node,
+                address: identity.address,
+                datagram: farewell.clone(),
+            });
+        }
+        self.settle();
+        self.left = true;
+        self.due.clear();
+    }
+
+    /// Gives `node` up for good: what it says is refused, and no news of it is believed.
+    pub fn evict(&mut self, mono: Duration, node: NodeId) {
+        self.read(mono);
+        if node == self.me().node || !self.evicted.insert(node) {
+            return;
+        }
+        let address = self.known.get(&node).map_or(SocketAddr::from(([0; 4], 0)), |(id, _)| id.address);
+        let last = Member::down(Identity::last(node, address));
+        let _ = self.swim.apply_many([last].into_iter(), false, &mut self.sink);
+        self.suspicions.drop(node);
+        self.settle();
+        self.forget(node);
+    }
+
+    /// Does what is due at `mono`. To be called after each batch of input: an answer that waited comes before the timer
+    /// that gives up on it.
+    pub fn run(&mut self, mono: Duration) {
+        self.read(mono);
+        while let Some(entry) = self.due.first_entry() {
+            if entry.key().0 > self.clock.now() {
+                break;
+            }
+            match entry.remove() {
+                Due::Swim(timer) => self.timer(timer),
+                Due::Tell(node, incarnation) => self.tell(node, incarnation),
+                Due::CallDead => self.call_dead(),
+                Due::Look => self.look(),
+            }
+            self.settle();
+        }
+    }
+
+    /// When [`run`](Self::run) has something to do.
+    pub fn deadline(&self) -> Option<Duration> {
+        self.due.first_key_value().map(|((due, _), _)| self.clock.mono(*due))
+    }
+
+    /// What is to be done.
+    pub fn poll(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    fn read(&mut self, mono: Duration) {
+        let due = self.due.first_key_value().map(|((due, _), _)| *due);
+        if let Some(pause) = self.clock.read(mono, due) {
+            self.in_time = false;
+            self.actions.push_back(Action::Paused(pause));
+        }
+    }
+
+    fn schedule(&mut self, after: Duration, due: Due) {
+        self.timers_made += 1;
+        self.due.insert((self.clock.now() + after, self.timers_made), due);
+    }
+
+    fn swim_datagram(&mut self, from: NodeId, datagram: &[u8]) -> Result<(), Refused> {
+        let header = Wire.decode_header(datagram).map_err(|_| Refused::Malformed)?;
+        if header.src.node != from {
+            return Err(Refused::Forged);
+        }
+        match self.swim.handle_data(datagram, &mut self.sink) {
+            Err(foca::Error::Decode(_) | foca::Error::DataTooBig | foca::Error::MalformedPacket) => {
+                Err(Refused::Malformed)
+            }
+            // The others are about foca's own rounds, and it has recovered from them.
+            _ => Ok(()),
+        }
+    }
+
+    fn notice(&mut self, from: NodeId, notice: &[u8]) -> Result<(), Refused> {
+        let notice = Notice::decode(notice).map_err(|_| Refused::Malformed)?;
+        let me = *self.me();
+        if notice.from.node != from || notice.about.iter().any(|m| m.id().node != from && m.id().node != me.node) {
+            return Err(Refused::Forged);
+        }
+        for member in notice.about {
+            if *member.id() == me && member.state() == foca::State::Suspect {
+                let _ = self.swim.apply_many([member].into_iter(), false, &mut self.sink);
+            } else if member.id().node == from && member.id().leaving {
+                let _ = self.swim.apply_many([member].into_iter(), true, &mut self.sink);
+                continue;
+            }
+            // Whatever it believed of this node, this tells it better.
+            let _ = self.swim.announce(notice.from, &mut self.sink);
+        }
+        Ok(())
+    }
+
+    fn timer(&mut self, timer: Timer<Identity>) {
+        match &timer {
+            Timer::ProbeRandomMember(_) => {
+                if std::mem::replace(&mut self.in_time, true) {
+                    self.clock.kept_up();
+                }
+            }
+            Timer::ChangeSuspectToDown { member_id, .. } => {
+                let others = self.swim.num_members() > 1;
+                if self.suspicions.judge(self.clock.now(), &timer, member_id.node, others) == Outcome::Extend {
+                    let again = self.clock.stretch(swim::suspicion(self.sized_for));
+                    return self.schedule(again, Due::Swim(timer));
+                }
+            }
+            Timer::RemoveDown(down) => {
+                if self.known.get(&down.node).is_some_and(|(id, state)| id == down && !state.is_active()) {
+                    self.forget(down.node);
+                }
+            }
+            _ => {}
+        }
+        let _ = self.swim.handle_timer(timer, &mut self.sink);
+    }
+
+    /// Tells a suspect that it is one, as long as it is.
+    fn tell(&mut self, node: NodeId, incarnation: Incarnation) {
+        let Some(accusation) = self.suspicions.get(node).filter(|a| a.incarnation == incarnation) else { return };
+        let accused = accusation.accused;
+        let still = |m: &&Member<Identity>| {
+            *m.id() == accused && m.state() == foca::State::Suspect && m.incarnation() == incarnation
+        };
+        if self.swim.iter_members().find(still).is_none() {
+            return self.suspicions.drop(node);
+        }
+        let about = vec![Member::new(accused, incarnation, foca::State::Suspect)];
+        let datagram = Notice { from: *self.me(), about }.encode();
+        self.actions.push_back(Action::Send { to: node, address: accused.address, datagram });
+        self.schedule(TELL_EVERY, Due::Tell(node, incarnation));
+    }
+
+    fn call_dead(&mut self) {
+        let dead: Vec<_> = self.known.values().filter(|(_, s)| *s == State::Dead).map(|(id, _)| *id).collect();
+        for called in self.random.some(&dead, 1 + dead.len() / DEAD_PER_CALL) {
+            let _ = self.swim.announce(called, &mut self.sink);
+        }
+        self.schedule(CALL_DEAD_EVERY, Due::CallDead);
+    }
+
+    /// foca does not say who becomes a suspect or is cleared: looks, and fits its settings to the size of the cluster.
+    fn look(&mut self) {
+        let suspect = |m: &&Member<Identity>| m.state() == foca::State::Suspect;
+        let suspects: BTreeSet<_> = self.swim.iter_members().filter(suspect).map(|m| m.id().node).collect();
+        for node in self.suspects.symmetric_difference(&suspects).copied().collect::<Vec<_>>() {
+            let state = if suspects.contains(&node) { State::Suspect } else { State::Alive };
+            if let Some((identity, before)) = self.known.get(&node).copied().filter(|(_, s)| s.is_active()) {
+                self.set(identity, state, Some((identity, before)));
+            }
+        }
+        self.suspects = suspects;
+        let members = self.swim.num_members() + 1;
+        if members.abs_diff(self.sized_for) * 4 > self.sized_for {
+            self.sized_for = members;
+            let _ = self.swim.set_config(swim::settings(members));
+        }
+        self.schedule(PROBE_PERIOD, Due::Look);
+    }
+
+    fn set(&mut self, now: Identity, state: State, before: Option<(Identity, State)>) {
+        if before == Some((now, state)) {
+            return;
+        }
+        self.known.insert(now.node, (now, state));
+        self.actions.push_back(Action::Changed { now, state, before });
+    }
+
+    fn forget(&mut self, node: NodeId) {
+        if self.known.remove(&node).is_some() {
+            self.actions.push_back(Action::Forgotten(node));
+        }
+    }
+
+    /// Takes what foca left in the sink.
+    fn settle(&mut self) {
+        for news in std::mem::take(&mut self.sink.news) {
+            let (identity, down) = match news {
+                OwnedNotification::MemberUp(identity) => (identity, false),
+                OwnedNotification::MemberDown(identity) => (identity, true),
+                // Of one that was down, what matters follows as news of its own, unless it stays down for good.
+                OwnedNotification::Rename(_, identity) => match self.known.get(&identity.node) {
+                    Some((_, state)) if state.is_active() || identity.leaving => (identity, false),
+                    _ => continue,
+                },
+                OwnedNotification::Rejoin(_) => {
+                    self.actions.push_back(Action::Returned);
+                    continue;
+                }
+                _ => continue,
+            };
+            let before = self.known.get(&identity.node).copied();
+            let suspect = before.is_some_and(|(id, state)| id == identity && state == State::Suspect);
+            let state = match (identity.leaving, down) {
+                (true, _) => State::Left,
+                (false, true) => State::Dead,
+                (false, false) if suspect => State::Suspect,
+                (false, false) => State::Alive,
+            };
+            if !self.evicted.contains(&identity.node) {
+                self.set(identity, state, before);
+            }
+        }
+        for (timer, after) in std::mem::take(&mut self.sink.timers) {
+            self.timer_wanted(timer, after);
+        }
+        for (to, datagram) in std::mem::take(&mut self.sink.sent) {
+            if !self.evicted.contains(&to.node) {
+                let datagram = [&[SWIM], &datagram[..]].concat();
+                self.actions.push_back(Action::Send { to: to.node, address: to.address, datagram });
+            }
+        }
+    }
+
+    fn timer_wanted(&mut self, timer: Timer<Identity>, after: Duration) {
+        let after = match &timer {
+            Timer::ProbeRandomMember(token) => {
+                self.token = *token;
+                self.clock.stretch(after)
+            }
+            Timer::SendIndirectProbe { .. } => self.clock.stretch(after),
+            Timer::ChangeSuspectToDown { member_id, incarnation, .. } => {
+                if !self.suspicions.begin(self.clock.now(), *member_id, *incarnation, timer.clone()) {
+                    return;
+                }
+                self.schedule(Duration::ZERO, Due::Tell(member_id.node, *incarnation));
+                self.clock.stretch(after)
+            }
+            _ => after,
+        };
+        self.schedule(after, Due::Swim(timer));
+    }
+}

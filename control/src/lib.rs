@@ -10,7 +10,6 @@
 //! * [`ipam`]: the addresses of one subnet, [`space`]: those of a whole network that one node has for itself,
 //!   [`blocks`]: those of a cluster's network.
 //! * [`table`]: what nodes tell each other about themselves and their stations, [`objects`]: what belongs to the cluster.
-
 //! * [`cluster`]: all that a node knows of its cluster, as one state machine; [`membership`]: who is there and lives.
 
 pub mod blocks;

@@ -4,114 +4,44 @@
 //! (a stream that broke, a frame that came). Out come datagrams and [`Action`]s: a member joined, is suspected, is
 //! dead, has left. No socket, no clock: `mono` comes in, and all randomness is the seed's.
 //!
-//! * [`identity`]: a node in one of its lives, [`codec`]: datagrams as bytes, [`swim`]: foca's settings.
-//! * [`stall`]: a clock that stops when we do, [`suspicion`]: what stands before a verdict.
-//! * [`neighbours`]: with whom a node keeps a stream.
+//! * `identity`: a node in one of its lives, `codec`: datagrams as bytes, `swim`: foca's settings.
+//! * `rounds`: what a node does by itself, `stall`: a clock that stops when it does, `suspicion`: what stands before a
+//!   verdict.
+//! * [`neighbours`]: with whom a node keeps a stream. [`random`]: numbers from a seed.
 
+mod action;
 mod codec;
 mod identity;
 pub mod neighbours;
 pub mod random;
+mod rounds;
 mod stall;
 mod suspicion;
 mod swim;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use foca::{Codec as _, Incarnation, Member, OwnedNotification, Timer, TimerToken};
+use foca::{Codec as _, Incarnation, Member, Timer, TimerToken};
 
+pub use action::{Action, Refused, State};
 pub use identity::Identity;
 
 use crate::id::NodeId;
 use codec::{NOTICE, Notice, SWIM, Wire};
 use random::SplitMix;
 use stall::Steady;
-use suspicion::{Outcome, Suspicions, TELL_EVERY};
-use swim::{PROBE_PERIOD, Sink, Swim};
+use suspicion::Suspicions;
+use swim::{Sink, Swim};
 
 /// How often the dead are called on, so that a partition that heals is found without a person.
 const CALL_DEAD_EVERY: Duration = Duration::from_secs(2);
-/// Of so many dead, one is called on at a time.
-const DEAD_PER_CALL: usize = 64;
 /// How many members a newcomer says hello to by itself; gossip does the rest.
 const GREETED: usize = 4;
 
-/// How a member does, as far as this node knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum State {
-    /// It answers.
-    Alive,
-    /// It answered no probe, and has some seconds to defend itself.
-    Suspect,
-    /// It did not. It is called on from time to time, and may come back.
-    Dead,
-    /// It said goodbye.
-    Left,
-}
-
-impl State {
-    /// Whether the member counts as one that is there.
-    pub fn is_active(self) -> bool {
-        matches!(self, State::Alive | State::Suspect)
-    }
-}
-
-impl fmt::Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            State::Alive => "alive",
-            State::Suspect => "suspect",
-            State::Dead => "dead",
-            State::Left => "left",
-        })
-    }
-}
-
-/// What is to be done, or to be known.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// A datagram goes to a member.
-    Send {
-        /// To whom.
-        to: NodeId,
-        /// Where it listens.
-        address: SocketAddr,
-        /// What.
-        datagram: Vec<u8>,
-    },
-    /// A member is new, in another state, or in another life.
-    Changed {
-        /// As it is now.
-        now: Identity,
-        /// How it does.
-        state: State,
-        /// As it was, unless it is new.
-        before: Option<(Identity, State)>,
-    },
-    /// A member is not known any more: it was evicted, or was dead or gone for a day.
-    Forgotten(NodeId),
-    /// Others had given this node up. It came back.
-    Returned,
-    /// Nobody woke this node for so long after a timer was due.
-    Paused(Duration),
-}
-
-/// Why a datagram was dropped. Nothing changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// Not of this protocol.
-    #[error("a membership datagram that is cut short or not of this protocol")]
-    Malformed,
-    /// It names another sender than the certificate.
-    #[error("a membership datagram in the name of another node")]
-    Forged,
-    /// The sender was evicted.
-    #[error("a membership datagram of a node that was evicted")]
-    Evicted,
-}
+/// How many members are told goodbye in person.
+const TOLD_GOODBYE: usize = 64;
 
 #[derive(Clone, Debug)]
 enum Due {
@@ -147,7 +77,7 @@ impl Membership {
     pub fn new(me: Identity, mono: Duration, seed: u64) -> Membership {
         let mut random = SplitMix::new(seed);
         let mut membership = Membership {
-            swim: swim::swim(me, random.next()),
+            swim: swim::swim(me, random.number()),
             sink: Sink::default(),
             clock: Steady::default(),
             due: BTreeMap::new(),
@@ -260,21 +190,18 @@ impl Membership {
         self.settle();
     }
 
-    /// Says goodbye to the cluster, and to `tell` in person. Nothing comes out of this node after that.
+    /// Says goodbye, to `tell` and to many others in person; they pass it on. Nothing comes out of this node after that.
     pub fn leave(&mut self, mono: Duration, tell: impl IntoIterator<Item = NodeId>) {
         self.read(mono);
         let goodbye = self.me().goodbye();
-        let _ = self.swim.change_identity(goodbye, &mut self.sink);
-        let _ = self.swim.leave_cluster(&mut self.sink);
         let farewell = Notice { from: goodbye, about: vec![Member::down(goodbye)] }.encode();
-        for (identity, _) in tell.into_iter().filter_map(|node| self.known.get(&node)) {
-            self.actions.push_back(Action::Send {
-                to: identity.node,
-                address: identity.address,
-                datagram: farewell.clone(),
-            });
+        let active: Vec<_> = self.known.values().filter(|(_, s)| s.is_active()).map(|(id, _)| id.node).collect();
+        let mut told: BTreeSet<_> = self.random.some(&active, TOLD_GOODBYE).into_iter().collect();
+        told.extend(tell);
+        for (identity, _) in told.into_iter().filter_map(|node| self.known.get(&node)) {
+            let (to, address) = (identity.node, identity.address);
+            self.actions.push_back(Action::Send { to, address, datagram: farewell.clone() });
         }
-        self.settle();
         self.left = true;
         self.due.clear();
     }
@@ -365,145 +292,5 @@ impl Membership {
             let _ = self.swim.announce(notice.from, &mut self.sink);
         }
         Ok(())
-    }
-
-    fn timer(&mut self, timer: Timer<Identity>) {
-        match &timer {
-            Timer::ProbeRandomMember(_) => {
-                if std::mem::replace(&mut self.in_time, true) {
-                    self.clock.kept_up();
-                }
-            }
-            Timer::ChangeSuspectToDown { member_id, .. } => {
-                let others = self.swim.num_members() > 1;
-                if self.suspicions.judge(self.clock.now(), &timer, member_id.node, others) == Outcome::Extend {
-                    let again = self.clock.stretch(swim::suspicion(self.sized_for));
-                    return self.schedule(again, Due::Swim(timer));
-                }
-            }
-            Timer::RemoveDown(down) => {
-                if self.known.get(&down.node).is_some_and(|(id, state)| id == down && !state.is_active()) {
-                    self.forget(down.node);
-                }
-            }
-            _ => {}
-        }
-        let _ = self.swim.handle_timer(timer, &mut self.sink);
-    }
-
-    /// Tells a suspect that it is one, as long as it is.
-    fn tell(&mut self, node: NodeId, incarnation: Incarnation) {
-        let Some(accusation) = self.suspicions.get(node).filter(|a| a.incarnation == incarnation) else { return };
-        let accused = accusation.accused;
-        let still = |m: &&Member<Identity>| {
-            *m.id() == accused && m.state() == foca::State::Suspect && m.incarnation() == incarnation
-        };
-        if self.swim.iter_members().find(still).is_none() {
-            return self.suspicions.drop(node);
-        }
-        let about = vec![Member::new(accused, incarnation, foca::State::Suspect)];
-        let datagram = Notice { from: *self.me(), about }.encode();
-        self.actions.push_back(Action::Send { to: node, address: accused.address, datagram });
-        self.schedule(TELL_EVERY, Due::Tell(node, incarnation));
-    }
-
-    fn call_dead(&mut self) {
-        let dead: Vec<_> = self.known.values().filter(|(_, s)| *s == State::Dead).map(|(id, _)| *id).collect();
-        for called in self.random.some(&dead, 1 + dead.len() / DEAD_PER_CALL) {
-            let _ = self.swim.announce(called, &mut self.sink);
-        }
-        self.schedule(CALL_DEAD_EVERY, Due::CallDead);
-    }
-
-    /// foca does not say who becomes a suspect or is cleared: looks, and fits its settings to the size of the cluster.
-    fn look(&mut self) {
-        let suspect = |m: &&Member<Identity>| m.state() == foca::State::Suspect;
-        let suspects: BTreeSet<_> = self.swim.iter_members().filter(suspect).map(|m| m.id().node).collect();
-        for node in self.suspects.symmetric_difference(&suspects).copied().collect::<Vec<_>>() {
-            let state = if suspects.contains(&node) { State::Suspect } else { State::Alive };
-            if let Some((identity, before)) = self.known.get(&node).copied().filter(|(_, s)| s.is_active()) {
-                self.set(identity, state, Some((identity, before)));
-            }
-        }
-        self.suspects = suspects;
-        let members = self.swim.num_members() + 1;
-        if members.abs_diff(self.sized_for) * 4 > self.sized_for {
-            self.sized_for = members;
-            let _ = self.swim.set_config(swim::settings(members));
-        }
-        self.schedule(PROBE_PERIOD, Due::Look);
-    }
-
-    fn set(&mut self, now: Identity, state: State, before: Option<(Identity, State)>) {
-        if before == Some((now, state)) {
-            return;
-        }
-        self.known.insert(now.node, (now, state));
-        self.actions.push_back(Action::Changed { now, state, before });
-    }
-
-    fn forget(&mut self, node: NodeId) {
-        if self.known.remove(&node).is_some() {
-            self.actions.push_back(Action::Forgotten(node));
-        }
-    }
-
-    /// Takes what foca left in the sink.
-    fn settle(&mut self) {
-        for news in std::mem::take(&mut self.sink.news) {
-            let (identity, down) = match news {
-                OwnedNotification::MemberUp(identity) => (identity, false),
-                OwnedNotification::MemberDown(identity) => (identity, true),
-                // Of one that was down, what matters follows as news of its own, unless it stays down for good.
-                OwnedNotification::Rename(_, identity) => match self.known.get(&identity.node) {
-                    Some((_, state)) if state.is_active() || identity.leaving => (identity, false),
-                    _ => continue,
-                },
-                OwnedNotification::Rejoin(_) => {
-                    self.actions.push_back(Action::Returned);
-                    continue;
-                }
-                _ => continue,
-            };
-            let before = self.known.get(&identity.node).copied();
-            let suspect = before.is_some_and(|(id, state)| id == identity && state == State::Suspect);
-            let state = match (identity.leaving, down) {
-                (true, _) => State::Left,
-                (false, true) => State::Dead,
-                (false, false) if suspect => State::Suspect,
-                (false, false) => State::Alive,
-            };
-            if !self.evicted.contains(&identity.node) {
-                self.set(identity, state, before);
-            }
-        }
-        for (timer, after) in std::mem::take(&mut self.sink.timers) {
-            self.timer_wanted(timer, after);
-        }
-        for (to, datagram) in std::mem::take(&mut self.sink.sent) {
-            if !self.evicted.contains(&to.node) {
-                let datagram = [&[SWIM], &datagram[..]].concat();
-                self.actions.push_back(Action::Send { to: to.node, address: to.address, datagram });
-            }
-        }
-    }
-
-    fn timer_wanted(&mut self, timer: Timer<Identity>, after: Duration) {
-        let after = match &timer {
-            Timer::ProbeRandomMember(token) => {
-                self.token = *token;
-                self.clock.stretch(after)
-            }
-            Timer::SendIndirectProbe { .. } => self.clock.stretch(after),
-            Timer::ChangeSuspectToDown { member_id, incarnation, .. } => {
-                if !self.suspicions.begin(self.clock.now(), *member_id, *incarnation, timer.clone()) {
-                    return;
-                }
-                self.schedule(Duration::ZERO, Due::Tell(member_id.node, *incarnation));
-                self.clock.stretch(after)
-            }
-            _ => after,
-        };
-        self.schedule(after, Due::Swim(timer));
     }
 }

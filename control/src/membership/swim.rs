@@ -40,13 +40,14 @@ pub(super) fn settings(members: usize) -> Config {
     let periodic = |frequency, members| {
         Some(PeriodicParams { frequency, num_members: NonZeroUsize::new(members).unwrap_or(NonZeroUsize::MIN) })
     };
-    // Each carrier of a piece of news passes it on so often: with 4 × log10(n) the odds that one member is missed are below 1/n.
-    let transmissions = 4.0 * (members as f64 + 1.0).log10();
+    // Each member passes a piece of news on so often, each time to a random other: with c, e^-c of all are missed, and with
+    // 3 × ln(n) all n hear it with odds of 1 to n². A datagram has room for a hundred pieces of news.
+    let transmissions = 3.0 * (members as f64).ln();
     Config {
         probe_period: PROBE_PERIOD,
         probe_rtt: PROBE_RTT,
         num_indirect_probes: INDIRECT_PROBES,
-        max_transmissions: NonZeroU8::new(transmissions.clamp(6.0, 30.0) as u8).unwrap_or(NonZeroU8::MIN),
+        max_transmissions: NonZeroU8::new(transmissions.clamp(8.0, 30.0) as u8).unwrap_or(NonZeroU8::MIN),
         suspect_to_down_after: suspicion(members),
         remove_down_after: Some(REMEMBERED),
         max_packet_size: DATAGRAM_BYTES,

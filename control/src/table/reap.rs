@@ -67,6 +67,11 @@ impl Table {
         self.gone.contains(&node) || self.expired.contains_key(&node)
     }
 
+    /// A node that was forgotten is a member again: its log is taken from now on.
+    pub fn readmit(&mut self, node: NodeId) {
+        self.gone.remove(&node);
+    }
+
     /// True if the node was removed for good.
     pub fn is_gone(&self, node: NodeId) -> bool {
         self.gone.contains(&node)

@@ -1,0 +1,131 @@
+//! What a change in membership means for the table, the streams and the user; and what a change of the table's view does.
+
+use std::time::Duration;
+
+use super::{Cluster, Event, Member, Output, Who};
+use crate::id::NodeId;
+use crate::membership::{Action, Identity, State};
+use crate::objects::{Kind, ObjectChange};
+use crate::table::{Change, NodeRecord};
+
+impl Cluster {
+    pub(super) fn act(&mut self, mono: Duration, action: Action) {
+        match action {
+            Action::Send { to, address, datagram } => self.send(to, address, datagram),
+            Action::Changed { now, state, before } => self.member_changed(mono, now, state, before),
+            Action::Forgotten(node) => {
+                self.presented.remove(&node);
+                self.refusals.remove(&node);
+                self.roster_changed = true;
+                self.outputs.push_back(Output::MemberForgotten(node));
+            }
+            Action::Returned => self.outputs.push_back(Output::Event(Event::ReturnedHere)),
+            Action::Paused(pause) => self.outputs.push_back(Output::Event(Event::Paused(pause))),
+        }
+    }
+
+    fn member_changed(&mut self, mono: Duration, now: Identity, state: State, before: Option<(Identity, State)>) {
+        match state {
+            State::Alive | State::Suspect => {
+                // One that had left may come back, in another life.
+                self.table.readmit(now.node);
+                self.table.unsuspend(mono, now.node);
+            }
+            State::Dead => self.table.suspend(mono, now.node),
+            State::Left => self.table.forget(mono, now.node),
+        }
+        if state.is_active() != before.is_some_and(|(_, was)| was.is_active()) {
+            self.neighbours_stale = true;
+        }
+        self.roster_changed = true;
+        let who = self.who(now.node);
+        if let Some(event) = event(who, &now, state, before) {
+            self.outputs.push_back(Output::Event(event));
+        }
+        let member = self.member(&now, state);
+        self.outputs.push_back(Output::MemberChanged(member));
+    }
+
+    pub(super) fn object_changed(&mut self, mono: Duration, change: ObjectChange) {
+        let ObjectChange { kind, id, value } = change;
+        if let (Kind::Denied, Ok(node), Some(_)) = (kind, id.parse(), &value) {
+            self.evict(mono, node);
+        }
+        self.outputs.push_back(Output::ObjectChanged { kind, id, value });
+        self.outputs.push_back(Output::SaveObjects);
+    }
+
+    pub(super) fn changed(&mut self, mono: Duration, change: Change) {
+        let event = match &change {
+            Change::Node { node, record: Some(_) } => {
+                // A neighbour may send the log of a node that this one already holds for dead.
+                if let Some((_, State::Dead)) = self.membership.get(*node) {
+                    self.table.suspend(mono, *node);
+                }
+                self.presented.remove(node);
+                self.roster_changed = true;
+                None
+            }
+            Change::MacFrozen { vni, mac, owner } => {
+                Some(Event::MacFrozen { vni: *vni, mac: *mac, owner: self.who(*owner) })
+            }
+            Change::MacThawed { vni, mac } => Some(Event::MacThawed { vni: *vni, mac: *mac }),
+            Change::DuplicateMac { vni, mac, nodes } => {
+                let nodes = nodes.iter().map(|node| self.who(*node)).collect();
+                Some(Event::DuplicateMac { vni: *vni, mac: *mac, nodes })
+            }
+            Change::DuplicateIp { vni, ip, holders } => {
+                let holders = holders.iter().map(|(mac, node)| (*mac, self.who(*node))).collect();
+                Some(Event::DuplicateIp { vni: *vni, ip: *ip, holders })
+            }
+            Change::Usurped { incarnation } => {
+                let incarnation = incarnation.saturating_add(1);
+                self.me.origin.incarnation = incarnation;
+                self.table.reincarnate(mono, incarnation);
+                self.membership.reincarnate(mono, incarnation);
+                self.outputs.push_back(Output::SaveIncarnation(incarnation));
+                Some(Event::Usurped { incarnation })
+            }
+            _ => None,
+        };
+        self.outputs.push_back(Output::Change(change));
+        self.outputs.extend(event.map(Output::Event));
+    }
+
+    pub(super) fn member(&self, identity: &Identity, state: State) -> Member {
+        Member {
+            node: identity.node,
+            name: self.record(identity.node).map(|record| record.name.clone()),
+            address: identity.address,
+            incarnation: identity.incarnation,
+            state,
+        }
+    }
+
+    pub(super) fn record(&self, node: NodeId) -> Option<&NodeRecord> {
+        if node == self.me.origin.node {
+            return Some(&self.me.record);
+        }
+        self.table.node(node).or_else(|| self.presented.get(&node))
+    }
+
+    pub(super) fn who(&self, node: NodeId) -> Who {
+        Who { node, name: self.record(node).map(|record| record.name.clone()) }
+    }
+}
+
+fn event(who: Who, now: &Identity, state: State, before: Option<(Identity, State)>) -> Option<Event> {
+    let Some((identity, was)) = before else {
+        return state.is_active().then_some(Event::Joined(who));
+    };
+    match state {
+        State::Alive | State::Suspect if was == State::Left => Some(Event::Joined(who)),
+        State::Alive | State::Suspect if now.incarnation > identity.incarnation => Some(Event::Restarted(who)),
+        State::Alive if was == State::Dead => Some(Event::Returned(who)),
+        State::Alive if was == State::Suspect => Some(Event::Cleared(who)),
+        State::Suspect if was == State::Alive => Some(Event::Suspected(who)),
+        State::Dead if was != State::Dead => Some(Event::Dead(who)),
+        State::Left if was != State::Left => Some(Event::Left(who)),
+        _ => None,
+    }
+}

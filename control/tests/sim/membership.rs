@@ -1,0 +1,190 @@
+//! Who is there: joins, deaths, pauses, partitions, restarts, farewells.
+
+use std::time::Duration;
+
+use weft_control::cluster::{Event, Input};
+use weft_control::membership::State;
+
+use crate::check::{deaths, false_deaths, members, percentile, state, within};
+use crate::seeds;
+use crate::world::World;
+
+const fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+#[test]
+fn nodes_that_join_one_after_the_other_all_see_each_other() {
+    seeds::each(3, |seed| {
+        let mut world = World::new(20, seed);
+        world.start(0);
+        for node in 1..20 {
+            world.run(Duration::from_millis(100));
+            world.join(node, node / 2);
+        }
+        let took = within(&mut world, secs(5), members);
+        assert!(took <= secs(3), "{took:?}");
+    });
+}
+
+/// kill -9 on any node is noticed by 99 of 100 others within 5 s, also if its machine fails and nothing closes its streams.
+fn deaths_of(count: usize, machine: bool, kills: u64) {
+    let mut times = Vec::new();
+    seeds::each(kills, |seed| {
+        let mut world = World::cluster(count, seed, secs(5));
+        within(&mut world, secs(5), members);
+        let begin = world.now;
+        world.kill(0, machine);
+        within(&mut world, secs(15), members);
+        assert_eq!(false_deaths(&world, |node| node != 0), [""; 0]);
+        let died = deaths(&world, 0, begin);
+        assert_eq!(died.len(), count - 1);
+        times.extend(died);
+    });
+    let p99 = percentile(&mut times, 99);
+    assert!(p99 <= secs(5), "{count} nodes, machine {machine}: {p99:?}");
+    println!("{count} nodes, machine {machine}: p50 {:?}, p99 {p99:?}", percentile(&mut times, 50));
+}
+
+#[test]
+fn a_killed_process_is_dead_within_five_seconds() {
+    deaths_of(3, false, 10);
+    deaths_of(10, false, 5);
+    deaths_of(30, false, 3);
+}
+
+#[test]
+fn a_failed_machine_is_dead_within_five_seconds() {
+    deaths_of(3, true, 10);
+    deaths_of(10, true, 5);
+}
+
+#[test]
+fn a_node_that_pauses_declares_nobody_dead_and_is_not_away_for_long() {
+    seeds::each(3, |seed| {
+        let mut world = World::cluster(20, seed, secs(5));
+        for pause in [1, 4, 30, 600] {
+            world.stall(3, secs(pause));
+            world.run(secs(pause));
+            within(&mut world, secs(10), members);
+        }
+        assert_eq!(false_deaths(&world, |node| node != 3), [""; 0]);
+        let paused = |(_, event): &(Duration, Event)| matches!(event, Event::Paused(_));
+        assert!(world.nodes[3].events.iter().any(paused));
+    });
+}
+
+#[test]
+fn a_clock_that_jumps_harms_nobody() {
+    seeds::each(3, |seed| {
+        let mut world = World::cluster(20, seed, secs(5));
+        world.nodes[3].mono_ahead = secs(3600);
+        world.nodes[4].wall_ahead_ms = -1_000_000_000;
+        world.nodes[5].wall_ahead_ms = 1_000_000_000;
+        world.run(secs(30));
+        members(&world).unwrap();
+        assert_eq!(false_deaths(&world, |_| true), [""; 0]);
+    });
+}
+
+#[test]
+fn one_way_trouble_between_two_nodes_makes_nobody_flap() {
+    seeds::each(3, |seed| {
+        let mut world = World::cluster(10, seed, secs(5));
+        world.net.block(2, 7);
+        world.net.block(8, 3);
+        world.run(secs(120));
+        assert_eq!(false_deaths(&world, |_| true), [""; 0]);
+        world.net.heal();
+        within(&mut world, secs(10), members);
+    });
+}
+
+#[test]
+fn a_node_that_hears_nobody_is_the_one_that_dies() {
+    seeds::each(3, |seed| {
+        let mut world = World::cluster(20, seed, secs(5));
+        (0..20).filter(|other| *other != 3).for_each(|other| world.net.block(other, 3));
+        world.run(secs(9));
+        let from_the_others = |world: &World| {
+            let deaths = false_deaths(world, |node| node != 3);
+            deaths.into_iter().filter(|death| !death.contains("node 3 declared")).collect::<Vec<_>>()
+        };
+        world.run(secs(60));
+        assert_eq!(from_the_others(&world), [""; 0]);
+        assert!(!deaths(&world, 3, Duration::ZERO).is_empty());
+        world.net.heal();
+        within(&mut world, secs(20), members);
+    });
+}
+
+#[test]
+fn halves_of_a_partition_find_each_other_again() {
+    seeds::each(3, |seed| {
+        for (count, away) in [(2, 60), (3, 60), (30, 60)] {
+            let mut world = World::cluster(count, seed, secs(5));
+            world.net.partition(|node| u8::from(node >= count / 2));
+            world.run(secs(away));
+            for (node, cluster) in world.up() {
+                for (other, it) in world.nodes.iter().enumerate() {
+                    let together = (node >= count / 2) == (other >= count / 2);
+                    let expected = if together { State::Alive } else { State::Dead };
+                    assert_eq!(state(cluster, it.id), Some(expected), "{node} about {other} of {count}");
+                }
+            }
+            world.net.heal();
+            let took = within(&mut world, secs(30), members);
+            println!("{count} nodes are together again {took:?} after a partition of {away} s");
+        }
+    });
+}
+
+#[test]
+fn a_restart_is_seen_as_one_by_all() {
+    seeds::each(3, |seed| {
+        let mut world = World::cluster(20, seed, secs(5));
+        for away in [Duration::from_millis(300), secs(20)] {
+            world.kill(3, false);
+            world.run(away);
+            world.start(3);
+            within(&mut world, secs(10), members);
+        }
+        let restarted =
+            |(_, event): &(Duration, Event)| matches!(event, Event::Restarted(who) if who.node == world.nodes[3].id);
+        for node in (0..20).filter(|node| *node != 3) {
+            assert!(world.nodes[node].events.iter().any(restarted), "node {node}: {:?}", world.nodes[node].events);
+        }
+    });
+}
+
+#[test]
+fn a_whole_cluster_that_restarts_finds_itself_from_what_it_saved() {
+    seeds::each(3, |seed| {
+        let mut world = World::cluster(10, seed, secs(5));
+        (0..10).for_each(|node| world.kill(node, true));
+        world.run(secs(600));
+        for node in 0..10 {
+            world.start(node);
+            world.run(secs(3));
+        }
+        within(&mut world, secs(20), members);
+    });
+}
+
+#[test]
+fn who_leaves_has_left_and_is_not_dead() {
+    seeds::each(3, |seed| {
+        let mut world = World::cluster(30, seed, secs(5));
+        world.net.loss = 0.05;
+        world.input(3, Input::Leave);
+        world.run(secs(1));
+        world.kill(3, false);
+        world.run(secs(9));
+        let left = world.nodes[3].id;
+        for (node, cluster) in world.up() {
+            assert_eq!(state(cluster, left), Some(State::Left), "node {node}");
+        }
+        assert!(deaths(&world, 3, Duration::ZERO).is_empty());
+        members(&world).unwrap();
+    });
+}

@@ -87,7 +87,7 @@ impl Registrar for Office {
             return Err(Status::failed_precondition("this cluster speaks version 1"));
         }
         let roots = vec![self.authority.certificate().to_vec()];
-        let roster = vec![v1::RosterEntry { node: SERVER.0, incarnation: 1, record: None }];
+        let roster = vec![v1::RosterEntry { node: SERVER.0, incarnation: 1, record: None, renewal: 0 }];
         Ok(Welcome { roots, vxlan_port: 4789, roster, objects: Vec::new() })
     }
 }

@@ -1,8 +1,8 @@
 //! weft's control plane: what a network is, and who holds which address.
 //!
-//! Everything here but [`transport`] is pure: requests, existing state and random identifiers come in, new state or
-//! a refusal comes out. No socket, no clock, no file. A refusal says what is wrong, why, and what to do, on one line,
-//! since it is what the user reads; and it has changed nothing.
+//! Everything here but [`transport`] and [`security::files`] is pure: requests, existing state and random identifiers
+//! come in, new state or a refusal comes out. No socket, no clock, no file. A refusal says what is wrong, why, and what
+//! to do, on one line, since it is what the user reads; and it has changed nothing.
 //!
 //! * [`network`]: a network's definition, [`define`]: how it comes to be, [`options`]: what may be set on it.
 //! * [`id`]: who is who in a cluster, [`networks`]: the networks that its nodes have made.

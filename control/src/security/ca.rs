@@ -38,7 +38,17 @@ pub struct Authority {
     certificate: CertificateDer<'static>,
     issuer: Issuer<'static, KeyPair>,
     key: Zeroizing<Vec<u8>>,
+    name: DistinguishedName,
     not_after: OffsetDateTime,
+}
+
+/// A CA that takes another's place.
+#[derive(Debug)]
+pub struct Succession {
+    /// The new CA.
+    pub authority: Authority,
+    /// The old CA's word for the new one, and the new one's for the old, in DER: to be trusted while both are.
+    pub vouchers: [Vec<u8>; 2],
 }
 
 /// For whom a request may ask.
@@ -105,7 +115,7 @@ impl Authority {
     }
 
     fn new(certificate: CertificateDer<'static>, key: &NodeKey) -> Result<Authority, BadAuthority> {
-        let not_after = {
+        let (name, not_after) = {
             let (_, parsed) = X509Certificate::from_der(&certificate).map_err(|_| BadAuthority::Certificate)?;
             if !parsed.is_ca() {
                 return Err(BadAuthority::Certificate);
@@ -113,12 +123,16 @@ impl Authority {
             if parsed.public_key().subject_public_key.data.as_ref() != key.pair().public_key_raw() {
                 return Err(BadAuthority::Mismatch);
             }
-            parsed.validity().not_after.to_datetime()
+            let mut names = parsed.subject().iter_common_name();
+            let common = names.next().and_then(|name| name.as_str().ok()).ok_or(BadAuthority::Certificate)?;
+            let mut name = DistinguishedName::new();
+            name.push(DnType::CommonName, common);
+            (name, parsed.validity().not_after.to_datetime())
         };
         let der = key.der();
         let pair = NodeKey::from_der(&der)?.into_pair();
         let issuer = Issuer::from_ca_cert_der(&certificate, pair).map_err(|_| BadAuthority::Certificate)?;
-        Ok(Authority { certificate, issuer, key: der, not_after })
+        Ok(Authority { certificate, issuer, key: der, name, not_after })
     }
 
     /// The CA's certificate, in DER.
@@ -134,6 +148,28 @@ impl Authority {
     /// What a join token carries of this CA.
     pub fn hash(&self) -> CaHash {
         CaHash::of(&self.certificate)
+    }
+
+    /// A new CA, and what makes nodes that trust only this one accept it. See [`roots`](super::roots).
+    pub fn succeed(&self, now: SystemTime) -> Succession {
+        let authority = Authority::found(now);
+        let vouchers = [self.vouch_for(&authority, now), authority.vouch_for(self, now)];
+        Succession { authority, vouchers }
+    }
+
+    /// A certificate for another CA's key and name, signed by this one.
+    fn vouch_for(&self, other: &Authority, now: SystemTime) -> Vec<u8> {
+        let mut params = ca_params(now);
+        params.distinguished_name = other.name.clone();
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.use_authority_key_identifier_extension = true;
+        params.not_after = self.not_after.min(other.not_after);
+        let voucher = params.signed_by(other.pair(), &self.issuer);
+        voucher.expect("AWS-LC signs with its own key").der().to_vec()
+    }
+
+    pub(super) fn pair(&self) -> &KeyPair {
+        self.issuer.key()
     }
 
     /// Signs a request, if `permit` allows it for whom it names. The certificate is in DER.
@@ -232,5 +268,80 @@ impl FromStr for CaHash {
 
     fn from_str(text: &str) -> Result<CaHash, hex::NotHex> {
         hex::decode(text).map(CaHash)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::security::credentials::Credentials;
+    use crate::security::identity::Identity;
+
+    const NODE: NodeId = NodeId(7);
+
+    fn request(key: &NodeKey) -> Vec<u8> {
+        key.request(&Identity::new(NODE, "seven").unwrap())
+    }
+
+    #[test]
+    fn a_ca_reads_as_it_is_written() {
+        let authority = Authority::found(SystemTime::now());
+        let again = Authority::from_parts(authority.certificate(), authority.key()).unwrap();
+        assert_eq!(again.hash(), authority.hash());
+        assert_eq!(authority.hash().to_string().parse(), Ok(authority.hash()));
+        let other = Authority::found(SystemTime::now());
+        let mixed = Authority::from_parts(authority.certificate(), other.key()).unwrap_err();
+        assert_eq!(mixed, BadAuthority::Mismatch);
+    }
+
+    #[test]
+    fn a_certificate_is_no_ca_and_lives_from_an_hour_ago_for_thirty_days() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let (authority, key) = (Authority::found(now), NodeKey::generate());
+        let certificate = authority.sign(&request(&key), &Permit::Renewal(NODE), now).unwrap();
+        let credentials = Credentials::new(&key, &certificate, &[authority.certificate()]).unwrap();
+        assert_eq!(credentials.identity().node(), NODE);
+        assert_eq!(credentials.not_after(), now + CERTIFICATE_LIFE);
+        let half = CERTIFICATE_LIFE / 2 - credentials.renew_in(now);
+        assert!(half <= CLOCK_SLACK, "{half:?}");
+        assert_eq!(Authority::from_parts(&certificate, &key.der()).unwrap_err(), BadAuthority::Certificate);
+        assert!(Credentials::new(&key, &certificate, &[&certificate]).is_err());
+    }
+
+    #[test]
+    fn serial_numbers_are_new_and_a_certificate_never_outlives_its_ca() {
+        let now = SystemTime::now();
+        let (authority, key) = (Authority::found(now), NodeKey::generate());
+        let sign = |at| authority.sign(&request(&key), &Permit::Renewal(NODE), at);
+        assert_ne!(sign(now).unwrap(), sign(now).unwrap());
+        let late = sign(now + CA_LIFE - Duration::from_secs(60)).unwrap();
+        let late = Credentials::new(&key, &late, &[authority.certificate()]).unwrap();
+        assert!(late.not_after() <= now + CA_LIFE);
+        assert_eq!(sign(now + CA_LIFE), Err(SignError::Expired));
+    }
+
+    #[test]
+    fn a_member_renews_its_own_certificate_only_and_a_newcomer_takes_nobodys_id() {
+        let now = SystemTime::now();
+        let (authority, key) = (Authority::found(now), NodeKey::generate());
+        let sign = |permit: &Permit<'_>| authority.sign(&request(&key), permit, now);
+        let foreign = SignError::Foreign { caller: NodeId(8), named: NODE };
+        assert_eq!(sign(&Permit::Renewal(NodeId(8))), Err(foreign));
+        assert_eq!(sign(&Permit::Join(&|node| node == NODE)), Err(SignError::Taken(NODE)));
+        assert!(sign(&Permit::Join(&|node| node != NODE)).is_ok());
+    }
+
+    #[test]
+    fn what_a_request_asks_for_beside_its_name_is_not_granted() {
+        let now = SystemTime::now();
+        let (authority, key) = (Authority::found(now), NodeKey::generate());
+        let mut params = key::subject(&Identity::new(NODE, "seven").unwrap());
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        let asked = params.serialize_request(key.pair()).unwrap();
+        let certificate = authority.sign(asked.der(), &Permit::Renewal(NODE), now).unwrap();
+        let (_, parsed) = X509Certificate::from_der(&certificate).unwrap();
+        assert!(!parsed.is_ca());
+        assert!(!parsed.key_usage().unwrap().unwrap().value.key_cert_sign());
     }
 }

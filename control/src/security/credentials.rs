@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 
 use super::identity::{BadIdentity, Identity};
 use super::key::{BadKey, NodeKey};
-use super::tls;
+use super::{roots, tls};
 
 /// The most CAs that a cluster trusts at a time: the old one, the new one, and the old one's word for the new one.
 pub const MAX_ROOTS: usize = 8;
@@ -56,7 +56,8 @@ pub enum BadCredentials {
 }
 
 impl Credentials {
-    /// Puts credentials together: the certificate is in DER and for the key, and one of the roots (DER) signed it.
+    /// Puts credentials together: the certificate is in DER and for the key, and one of the roots (DER) signed it. The
+    /// first root is the CA in force.
     ///
     /// Whether the certificate is valid now is not asked: a node whose certificate has ended, or whose clock is wrong,
     /// must be able to start and say so.
@@ -116,8 +117,12 @@ impl Credentials {
         self.not_after
     }
 
-    /// When its certificate should be renewed: at half of its life.
+    /// When its certificate should be renewed: at half of its life, or at once if the CA that signed it is not the one
+    /// in force, which comes first among the roots.
     pub fn renew_at(&self) -> SystemTime {
+        if !roots::names_issuer(self.certificate(), &self.roots[0]) {
+            return self.not_before;
+        }
         self.not_before + self.not_after.duration_since(self.not_before).unwrap_or_default() / 2
     }
 

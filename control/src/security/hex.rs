@@ -17,21 +17,21 @@ pub(crate) fn encode(bytes: &[u8]) -> String {
 
 /// The bytes of exactly `2 N` digits.
 pub(crate) fn decode<const N: usize>(text: &str) -> Result<[u8; N], NotHex> {
+    decode_any(text, N).and_then(|bytes| bytes.try_into().ok()).ok_or(NotHex(2 * N))
+}
+
+/// The bytes of any number of digits, at most `2 * most`.
+pub(crate) fn decode_any(text: &str, most: usize) -> Option<Vec<u8>> {
     let digit = |byte: u8| match byte {
         b'0'..=b'9' => Some(byte - b'0'),
         b'a'..=b'f' => Some(byte - b'a' + 10),
         _ => None,
     };
     let text = text.as_bytes();
-    let mut bytes = [0; N];
-    if text.len() != 2 * N {
-        return Err(NotHex(2 * N));
+    if !text.len().is_multiple_of(2) || text.len() > 2 * most {
+        return None;
     }
-    for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
-        let (high, low) = digit(pair[0]).zip(digit(pair[1])).ok_or(NotHex(2 * N))?;
-        *byte = high << 4 | low;
-    }
-    Ok(bytes)
+    text.chunks_exact(2).map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)).collect()
 }
 
 #[cfg(test)]

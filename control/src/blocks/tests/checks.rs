@@ -21,10 +21,14 @@ impl World {
     pub(super) fn check_unique(&self) -> Result<(), TestCaseError> {
         let twice: Vec<_> = self.holders().into_iter().filter(|(_, nodes)| nodes.len() > 1).collect();
         let conflicts = self.nodes.iter().map(|n| n.reported.len()).sum::<usize>();
-        if twice.is_empty() && conflicts == 0 && self.finished.values().any(|done| *done) {
+        if twice.is_empty()
+            && conflicts == 0
+            && self.claimed_twice.is_empty()
+            && self.finished.values().any(|done| *done)
+        {
             return Ok(());
         }
-        self.fail(format!("held twice: {twice:?}, {conflicts} conflicts"))
+        self.fail(format!("held twice: {twice:?}, claimed twice: {:?}, {conflicts} conflicts", self.claimed_twice))
     }
 
     pub(super) fn check_reported(&self) -> Result<(), TestCaseError> {

@@ -2,6 +2,7 @@
 
 mod checks;
 mod replica;
+mod weather;
 mod world;
 
 use std::collections::HashMap;
@@ -338,11 +339,11 @@ fn without_subnets_each_address_is_claimed_by_itself() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
     fn nothing_is_given_twice_while_all_see_each_other(seed: u64) {
-        let mut world = world::World::new(seed, world::Weather::Fair);
+        let mut world = world::World::new(seed, weather::Weather::Fair);
         world.run(60);
         world.check_unique()?;
         world.detach_all_and_wait();
@@ -351,7 +352,7 @@ proptest! {
 
     #[test]
     fn what_is_given_twice_across_a_partition_is_reported_by_all_who_have_it(seed: u64) {
-        let mut world = world::World::new(seed, world::Weather::Partitions);
+        let mut world = world::World::new(seed, weather::Weather::Partitions);
         world.run(60);
         world.heal_and_settle();
         world.check_reported()?;
@@ -363,7 +364,7 @@ proptest! {
 #[test]
 fn a_subnet_is_given_out_to_its_last_address() {
     for seed in 0..8 {
-        let mut world = world::World::new(seed, world::Weather::Fair);
+        let mut world = world::World::new(seed, weather::Weather::Fair);
         let expected = world.usable();
         let mut refused = 0;
         let mut given = 0;
@@ -385,7 +386,7 @@ fn a_subnet_is_given_out_to_its_last_address() {
 #[test]
 fn the_blocks_of_a_node_that_is_gone_for_good_are_given_out_again() {
     for seed in 0..8 {
-        let mut world = world::World::new(seed, world::Weather::Fair);
+        let mut world = world::World::new(seed, weather::Weather::Fair);
         let expected = world.usable();
         while world.attach_and_wait(0) {}
         world.evict(0);

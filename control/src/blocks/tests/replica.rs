@@ -48,6 +48,7 @@ pub(super) enum Event {
     Died { at: usize, node: NodeId, epoch: u64 },
     Risen { at: usize, node: NodeId, epoch: u64 },
     Life,
+    Attach { node: usize, wanted: u8 },
 }
 
 /// The answers to a claim that have come.

@@ -14,17 +14,10 @@ use weft_proto::request::AskedAddress;
 use super::super::*;
 use super::network;
 use super::replica::{Event, Gathering, Log, Replica};
+use super::weather::Weather;
 
 const TICK: Duration = Duration::from_secs(1);
 const CALL_TIMEOUT: Duration = Duration::from_secs(1);
-/// After this long without contact a node counts as dead.
-const DEAD_AFTER: Duration = Duration::from_secs(4);
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Weather {
-    Fair,
-    Partitions,
-}
 
 pub(super) struct Node {
     pub(super) id: NodeId,
@@ -33,22 +26,24 @@ pub(super) struct Node {
     pub(super) requests: HashMap<u64, (Request, Gathering)>,
     pub(super) endpoints: Vec<(String, Vec<IpAddr>)>,
     pub(super) reported: BTreeSet<IpAddr>,
-    evicted: bool,
+    pub(super) evicted: bool,
 }
 
 pub(super) struct World {
-    now: Duration,
-    rng: RefCell<StdRng>,
+    pub(super) now: Duration,
+    pub(super) rng: RefCell<StdRng>,
     pub(super) nodes: Vec<Node>,
     network: Network,
     queue: BinaryHeap<Reverse<(Duration, u64)>>,
     events: HashMap<u64, Event>,
     serial: u64,
     /// Which side each node is on.
-    side: Vec<u8>,
-    epoch: u64,
+    pub(super) side: Vec<u8>,
+    pub(super) epoch: u64,
     weather: Weather,
     busy_until: Duration,
+    /// Blocks that two nodes had at once, if only for a moment.
+    pub(super) claimed_twice: BTreeSet<IpNet>,
     pub(super) finished: HashMap<u64, bool>,
     pub(super) trace: Rc<RefCell<Vec<String>>>,
 }
@@ -82,6 +77,7 @@ impl World {
             epoch: 0,
             weather,
             busy_until: Duration::ZERO,
+            claimed_twice: BTreeSet::new(),
             finished: HashMap::new(),
             trace: Rc::default(),
         };
@@ -102,17 +98,17 @@ impl World {
         grid.addresses(grid.range(), None).count()
     }
 
-    fn some_ms(&self, most: u64) -> Duration {
+    pub(super) fn some_ms(&self, most: u64) -> Duration {
         Duration::from_millis(self.rng.borrow_mut().random_range(0..most))
     }
 
-    fn after(&mut self, delay: Duration, event: Event) {
+    pub(super) fn after(&mut self, delay: Duration, event: Event) {
         self.serial += 1;
         self.events.insert(self.serial, event);
         self.queue.push(Reverse((self.now + delay, self.serial)));
     }
 
-    fn until(&mut self, end: Duration) {
+    pub(super) fn until(&mut self, end: Duration) {
         while let Some(Reverse((at, serial))) = self.queue.peek().copied().filter(|Reverse((at, _))| *at <= end) {
             self.queue.pop();
             self.now = at;
@@ -131,11 +127,11 @@ impl World {
         self.until(end);
     }
 
-    fn connected(&self, a: usize, b: usize) -> bool {
+    pub(super) fn connected(&self, a: usize, b: usize) -> bool {
         self.side[a] == self.side[b] && !self.nodes[a].evicted && !self.nodes[b].evicted
     }
 
-    fn index(&self, id: NodeId) -> usize {
+    pub(super) fn index(&self, id: NodeId) -> usize {
         self.nodes.iter().position(|n| n.id == id).unwrap()
     }
 
@@ -232,6 +228,11 @@ impl World {
             }
             Event::Died { .. } | Event::Risen { .. } => {}
             Event::Life => self.live(),
+            Event::Attach { node, wanted } => {
+                let asked = AskedAddress { address: IpAddr::from([10, 1, 0, wanted]), prefix: None };
+                let asked = [asked];
+                self.begin(node, if wanted < 32 { &asked } else { &[] });
+            }
         }
     }
 
@@ -246,7 +247,15 @@ impl World {
             (rng.random_range(0..self.nodes.len()), rng.random_range(0..100))
         };
         match chance {
-            0..55 => {
+            // All at once, and a few of them want the same address.
+            0..8 => {
+                let wanted = self.rng.borrow_mut().random_range(0..64);
+                for node in 0..self.nodes.len() {
+                    let jitter = self.some_ms(60);
+                    self.after(jitter, Event::Attach { node, wanted });
+                }
+            }
+            8..55 => {
                 self.attach(node);
             }
             55..97 => self.detach_some(node),
@@ -256,9 +265,6 @@ impl World {
     }
 
     fn attach(&mut self, node: usize) -> u64 {
-        self.serial += 1;
-        let serial = self.serial;
-        let n = &mut self.nodes[node];
         let mut asked = Vec::new();
         {
             let mut rng = self.rng.borrow_mut();
@@ -266,7 +272,14 @@ impl World {
                 asked.push(AskedAddress { address: IpAddr::from([10, 1, 0, rng.random_range(0..32)]), prefix: None });
             }
         }
-        match n.blocks.request(&format!("e{serial}"), &asked) {
+        self.begin(node, &asked)
+    }
+
+    fn begin(&mut self, node: usize, asked: &[AskedAddress]) -> u64 {
+        self.serial += 1;
+        let serial = self.serial;
+        let n = &mut self.nodes[node];
+        match n.blocks.request(&format!("e{serial}"), asked) {
             Ok(request) => {
                 n.requests.insert(serial, (request, Gathering::default()));
                 self.step(node, serial);
@@ -350,6 +363,12 @@ impl World {
 
     fn publish_blocks(&mut self, node: usize) {
         while let Some(record) = self.nodes[node].blocks.poll_record() {
+            let others = || self.nodes.iter().enumerate().filter(|(other, n)| *other != node && !n.evicted);
+            if let Record::Put(block) = record
+                && others().any(|(_, n)| n.blocks.owned().any(|owned| owned == block))
+            {
+                self.claimed_twice.insert(block);
+            }
             self.change(node, |log| match record {
                 Record::Put(block) => {
                     log.blocks.insert(block);
@@ -374,45 +393,9 @@ impl World {
         }
     }
 
-    fn partition(&mut self) {
-        let sides = if self.side.iter().any(|side| *side > 0) { 1 } else { 2 };
-        for side in &mut self.side {
-            *side = self.rng.borrow_mut().random_range(0..sides);
-        }
-        self.epoch += 1;
-        for at in 0..self.nodes.len() {
-            for other in (0..self.nodes.len()).filter(|other| *other != at) {
-                let (node, epoch) = (self.nodes[other].id, self.epoch);
-                let jitter = self.some_ms(1500);
-                if self.connected(at, other) {
-                    self.after(jitter, Event::Risen { at, node, epoch });
-                } else {
-                    self.after(DEAD_AFTER + jitter, Event::Died { at, node, epoch });
-                }
-            }
-        }
-    }
-
-    pub(super) fn heal_and_settle(&mut self) {
-        if self.side.iter().any(|side| *side > 0) {
-            self.partition();
-        }
-        let end = self.now + Duration::from_secs(30);
-        self.until(end);
-    }
-
     pub(super) fn wait(&mut self, time: Duration) {
         let end = self.now + time;
         self.until(end);
-    }
-
-    pub(super) fn evict(&mut self, node: usize) {
-        let id = self.nodes[node].id;
-        self.nodes[node].evicted = true;
-        for n in &mut self.nodes {
-            n.replica.logs.remove(&id);
-            n.replica.all.retain(|other| *other != id);
-        }
     }
 
     pub(super) fn detach_all_and_wait(&mut self) {

@@ -15,6 +15,7 @@
 pub mod blocks;
 pub mod cluster;
 pub mod define;
+pub mod exchange;
 pub mod id;
 pub mod ipam;
 pub mod membership;

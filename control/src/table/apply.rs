@@ -33,7 +33,7 @@ impl Table {
         let node = NodeId(delta.node);
         check_range(&delta)?;
         if node == self.me().node {
-            return Ok(self.hear_of_me(delta.incarnation, delta.to));
+            return Ok(self.hear_of_me(delta.incarnation, delta.to, 0));
         }
         if self.gone.contains(&node) {
             return Err(Refused::Gone);
@@ -42,7 +42,6 @@ impl Table {
             // Another node that will drop this log within moments.
             return Ok(Outcome::Known);
         }
-        let records = self.decode(delta.records, delta.after, delta.to)?;
         let (incarnation, applied, base) = match self.source(node) {
             Some(source) => {
                 let log = &source.log;
@@ -68,6 +67,7 @@ impl Table {
         if !begin && delta.to <= applied && !self.completes(node, ends, delta.to, delta.head) {
             return Ok(Outcome::Known);
         }
+        let records = self.decode(delta.records, delta.after, delta.to)?;
         self.check_quota(node, &records, begin)?;
 
         let at = self.indices.get(&node).copied().unwrap_or_else(|| self.add_source(node));
@@ -114,15 +114,18 @@ impl Table {
         }
     }
 
-    /// Hears what others have of this node's own log. Nobody but this node writes it, so if they have more, they have
-    /// it from somebody else, or this node has forgotten a life: either way its next one has to be higher.
-    pub fn hear_of_me(&mut self, incarnation: u64, applied: u64) -> Outcome {
-        let log = &self.at(ME).log;
-        if incarnation > log.incarnation || (incarnation == log.incarnation && applied > log.applied) {
+    /// Hears how far others have come with this node's own log, and their hash of it (0: unknown). Nobody but this node
+    /// writes it, so if they have more, or something else, they have it from somebody else, or this node has forgotten
+    /// a life: either way its next one has to be higher.
+    pub fn hear_of_me(&mut self, incarnation: u64, applied: u64, hash: u64) -> Outcome {
+        let Some(mine) = self.position(self.me().node) else { return Outcome::Known };
+        let same = incarnation == mine.incarnation;
+        let more = incarnation > mine.incarnation || (same && applied > mine.applied);
+        let other = same && applied == mine.applied && hash != 0 && mine.hash != 0 && hash != mine.hash;
+        if more || other {
             self.changes.push_back(Change::Usurped { incarnation });
-            return Outcome::Known;
         }
-        if incarnation < log.incarnation { Outcome::OldLife } else { Outcome::Known }
+        if incarnation < mine.incarnation { Outcome::OldLife } else { Outcome::Known }
     }
 
     /// True if a part without news says that the log as it is here is all.

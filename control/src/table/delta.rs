@@ -29,11 +29,27 @@ impl Table {
         self.cut(self.source(origin.node)?, origin, after, true, max_bytes)
     }
 
+    /// An empty part which says that the log is complete where it ends: for one who has come that far. `None` if it is
+    /// not complete here.
+    pub fn marker(&self, origin: Origin) -> Option<v1::Delta> {
+        let log = &self.source(origin.node)?.log;
+        let settled = log.incarnation == origin.incarnation && log.is_settled();
+        settled.then(|| v1::Delta {
+            node: origin.node.0,
+            incarnation: origin.incarnation,
+            after: log.applied,
+            to: log.applied,
+            records: Vec::new(),
+            snapshot: true,
+            complete: true,
+            floor: log.floor,
+            head: log.applied,
+        })
+    }
+
     fn cut(&self, source: &Source, origin: Origin, after: u64, snapshot: bool, max: usize) -> Option<v1::Delta> {
         let log = &source.log;
-        // An empty log that is complete is told once: its `to` is 0.
-        let nothing = after >= log.applied && !(log.applied == 0 && after == 0 && log.complete);
-        if log.incarnation != origin.incarnation || nothing {
+        if log.incarnation != origin.incarnation || after >= log.applied {
             return None;
         }
         let mut records = Vec::new();

@@ -63,7 +63,7 @@ impl Table {
     }
 
     /// True if copies of the node's log are not taken: it was removed, or was dead for so long that its log was dropped.
-    pub(super) fn is_over(&self, node: NodeId) -> bool {
+    pub(crate) fn is_over(&self, node: NodeId) -> bool {
         self.gone.contains(&node) || self.expired.contains_key(&node)
     }
 

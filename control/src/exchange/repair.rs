@@ -1,0 +1,183 @@
+//! What was lost, or is wrong: digests that differ, and vectors that tell where.
+//!
+//! All repair is asked for by the one who lacks something, from one neighbour at a time, so that nobody is sent the
+//! same log by all its neighbours.
+
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use weft_proto::v1;
+use weft_proto::v1::frame::Kind;
+
+use super::{Exchange, Pull, digest, frame};
+use crate::id::{NodeId, Origin};
+use crate::objects::Objects;
+use crate::table::{Refused, Table};
+
+/// Vectors to one neighbour are at least so far apart.
+const VECTORS: Duration = Duration::from_millis(500);
+/// This node takes a new life at most so often because others have a false copy of its log.
+const USURPED: Duration = Duration::from_secs(10);
+
+impl Exchange {
+    pub(super) fn send_vector(&mut self, now: Duration, to: NodeId, table: &Table, objects: &Objects) {
+        let Some(peer) = self.peers.get_mut(&to) else { return };
+        if peer.vector_sent.is_some_and(|sent| now.saturating_sub(sent) < VECTORS) {
+            return;
+        }
+        peer.vector_sent = Some(now);
+        peer.next_audit = now + self.config.audit;
+        let vector = v1::Vector { positions: table.vector(), objects: objects.digest() };
+        self.out.push_back((to, frame(Kind::Vector(vector))));
+    }
+
+    pub(super) fn on_digest(&mut self, now: Duration, from: NodeId, hash: u64, table: &Table, objects: &Objects) {
+        let mine = digest(table, objects);
+        if let Some(peer) = self.peers.get_mut(&from) {
+            peer.digest = Some(hash);
+        }
+        // A change that is about to be sent is no loss.
+        if hash != mine && self.flush.is_none() {
+            self.send_vector(now, from, table, objects);
+        }
+    }
+
+    pub(super) fn on_vector(
+        &mut self,
+        now: Duration,
+        from: NodeId,
+        vector: v1::Vector,
+        table: &mut Table,
+        objects: &Objects,
+    ) -> Result<(), Refused> {
+        if vector.positions.len() > table.limits().origins {
+            return Err(Refused::Quota);
+        }
+        let mut told = BTreeSet::new();
+        let mut is_behind = false;
+        for theirs in vector.positions {
+            let node = NodeId(theirs.node);
+            if !told.insert(node) {
+                return Err(Refused::Sequence);
+            }
+            if node == self.me {
+                self.on_my_position(now, &theirs, table);
+            }
+            let Some(mine) = table.position(node) else {
+                self.lacks(now, from, &theirs, table);
+                continue;
+            };
+            let origin = Origin { node, incarnation: mine.incarnation };
+            let peer = self.peers.get_mut(&from).expect("looked up by the caller");
+            peer.stands(origin, &theirs);
+            match place(&theirs).cmp(&place(&mine)) {
+                Ordering::Less if node == self.me => peer.enqueue(node),
+                Ordering::Less => is_behind = true,
+                Ordering::Equal if node == self.me => {
+                    if theirs.hash == 0 {
+                        peer.enqueue(node);
+                    }
+                }
+                Ordering::Equal => self.audit(now, from, &theirs, &mine, table),
+                Ordering::Greater if node == self.me => {}
+                Ordering::Greater => self.lacks(now, from, &theirs, table),
+            }
+        }
+        is_behind |= table.nodes().any(|(origin, _)| origin.incarnation != 0 && !told.contains(&origin.node));
+        if let Some(peer) = self.peers.get_mut(&from) {
+            peer.knows_only(&told);
+            if !told.contains(&self.me) {
+                peer.enqueue(self.me);
+            }
+        }
+        if vector.objects != objects.digest() {
+            is_behind = true;
+            if self.objects_asked.is_none_or(|asked| now.saturating_sub(asked) >= self.config.patience) {
+                self.ask_objects(now, from, 0);
+            }
+        }
+        if is_behind {
+            self.send_vector(now, from, table, objects);
+        }
+        self.arm(now);
+        Ok(())
+    }
+
+    pub(super) fn on_my_position(&mut self, now: Duration, theirs: &v1::Position, table: &mut Table) {
+        // Whoever lies about it can cost this node one life in 10 s, and no more.
+        if self.usurped.is_some_and(|at| now.saturating_sub(at) < USURPED) {
+            return;
+        }
+        let Some(mine) = table.position(self.me) else { return };
+        let differs = theirs.hash != 0 && mine.hash != 0 && theirs.hash != mine.hash;
+        if place(theirs) > place(&mine) || (place(theirs) == place(&mine) && differs) {
+            self.usurped = Some(now);
+        }
+        table.hear_of_me(theirs.incarnation, theirs.applied, theirs.hash);
+    }
+
+    /// Same position: are the records the same?
+    fn audit(&mut self, now: Duration, from: NodeId, theirs: &v1::Position, mine: &v1::Position, table: &mut Table) {
+        let node = NodeId(theirs.node);
+        let is_its_own = from == node;
+        if theirs.hash == mine.hash || theirs.hash == 0 {
+            return;
+        }
+        if mine.hash == 0 {
+            // All that is missing is to know that this is all; or somebody said that there is more, and its node that
+            // there is not.
+            if is_its_own && !table.wanted(node).1 {
+                table.renew(node);
+            }
+            self.lacks(now, from, theirs, table);
+            return;
+        }
+        // One of the two is wrong. The origin is right about itself; of two others, who asks whom is left to chance,
+        // and each time one asks that is not the origin's neighbour, the truth comes nearer.
+        let coin = ((now.as_millis() as u64 / 100) ^ self.me.0 ^ (self.me.0 >> 32)) & 1 == 1;
+        let adjacent = self.peers.contains_key(&node);
+        if is_its_own || (!adjacent && coin) {
+            table.renew(node);
+            self.lacks(now, from, theirs, table);
+        }
+    }
+
+    /// A neighbour has what this node has not: asks for it, unless somebody was asked already.
+    fn lacks(&mut self, now: Duration, from: NodeId, theirs: &v1::Position, table: &Table) {
+        let node = NodeId(theirs.node);
+        if table.is_over(node) || (!self.relay && from != node && self.peers.contains_key(&node)) {
+            return;
+        }
+        let peer = self.peers.get_mut(&from);
+        if peer.is_none_or(|peer| peer.is_barred(now, node)) {
+            return;
+        }
+        self.ask(now, from, Origin { node, incarnation: theirs.incarnation }, table);
+    }
+
+    /// Asks a neighbour for an origin's log from where it ends here.
+    pub(super) fn ask(&mut self, now: Duration, from: NodeId, origin: Origin, table: &Table) {
+        let fresh = |pull: &Pull| now.saturating_sub(pull.since) < self.config.patience;
+        if self.pulls.get(&origin.node).is_some_and(fresh) {
+            return;
+        }
+        self.pulls.insert(origin.node, Pull { from, since: now });
+        let same = table.position(origin.node).is_some_and(|at| at.incarnation == origin.incarnation);
+        let (after, snapshot) = if same { table.wanted(origin.node) } else { (0, true) };
+        let Origin { node, incarnation } = origin;
+        let request = v1::Request { node: node.0, incarnation, after, snapshot, objects: false };
+        self.out.push_back((from, frame(Kind::Request(request))));
+    }
+
+    pub(super) fn ask_objects(&mut self, now: Duration, from: NodeId, after: u64) {
+        self.objects_asked = Some(now);
+        let request = v1::Request { after, objects: true, ..v1::Request::default() };
+        self.out.push_back((from, frame(Kind::Request(request))));
+    }
+}
+
+/// How far a log has come.
+fn place(at: &v1::Position) -> (u64, u64) {
+    (at.incarnation, at.applied)
+}

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use weft_proto::v1;
 
 use super::Event;
+use crate::exchange;
 use crate::id::{NodeId, Origin};
 use crate::membership::State;
 use crate::objects::{self, Kind, ObjectRefused};
@@ -46,6 +47,8 @@ pub struct Config {
     pub table: table::Limits,
     /// Bounds on the cluster's objects.
     pub objects: objects::Limits,
+    /// How tables are kept equal.
+    pub exchange: exchange::Config,
 }
 
 /// What a cluster is told. Those from a peer come with the node that its certificate names.
@@ -108,8 +111,7 @@ pub enum Input {
         /// Its name among its kind.
         id: String,
     },
-    /// This node leaves: it takes back all its records and says goodbye. What comes out after this input is the last; the
-    /// streams should live until it is written.
+    /// This node leaves: it takes back all its records and says goodbye, until [`Output::Left`].
     Leave,
     /// A node is gone for good. Written as an object, unless there is one: every member then refuses it.
     Evict(NodeId),
@@ -185,6 +187,8 @@ pub enum Output {
     SaveRoster,
     /// This node took a higher incarnation: write it to disk, so that the next start takes one above it.
     SaveIncarnation(u64),
+    /// Goodbye is said, and nothing comes after this. The process may end once what came before it is written.
+    Left,
 }
 
 /// A member of the cluster, this node included.

@@ -24,12 +24,13 @@ use weft_proto::v1;
 pub use event::{Event, Who};
 pub use io::{Config, Input, Me, Member, Now, Output, Saved};
 
+use crate::exchange::{Exchange, FrameRefused};
 use crate::id::{NodeId, Origin};
-use crate::membership::neighbours::neighbours;
+use crate::membership::neighbours::{FULL_MESH, neighbours};
 use crate::membership::random::SplitMix;
 use crate::membership::{Identity, Membership, State};
 use crate::objects::{Kind, Objects};
-use crate::table::{Key, NodeRecord, Table, Value, wire};
+use crate::table::{self, Key, NodeRecord, Table, Value, wire};
 use links::{Links, Step};
 
 /// The versions of the protocol that this node speaks.
@@ -37,6 +38,8 @@ pub const PROTOCOL: RangeInclusive<u32> = 1..=1;
 
 /// How often the table looks for what time alone takes out of it.
 const TICK: Duration = Duration::from_secs(1);
+/// From the removal of a leaving node's records to its goodbye: they go out in between.
+const GOODBYE_AFTER: Duration = Duration::from_millis(100);
 /// How often it is told what one node was refused for.
 const REFUSALS_EVERY: Duration = Duration::from_secs(60);
 
@@ -47,6 +50,7 @@ pub struct Cluster {
     links: Links,
     table: Table,
     objects: Objects,
+    exchange: Exchange,
     random: SplitMix,
     /// What nodes were said to be before their own records came.
     presented: BTreeMap<NodeId, NodeRecord>,
@@ -54,6 +58,7 @@ pub struct Cluster {
     neighbours_stale: bool,
     roster_changed: bool,
     next_tick: Duration,
+    goodbye_at: Option<Duration>,
     left: bool,
     outputs: VecDeque<Output>,
 }
@@ -69,12 +74,14 @@ impl Cluster {
             links: Links::new(me.origin.node),
             table: Table::new(me.origin, config.table),
             objects: Objects::new(me.origin.node, config.objects),
+            exchange: Exchange::new(me.origin.node, config.exchange),
             random,
             presented: BTreeMap::new(),
             refusals: BTreeMap::new(),
             neighbours_stale: false,
             roster_changed: false,
             next_tick: now.mono + TICK,
+            goodbye_at: None,
             left: false,
             outputs: VecDeque::new(),
             me,
@@ -111,11 +118,12 @@ impl Cluster {
             Input::Roster(roster) => self.roster_came(mono, roster),
             Input::Connected { peer, hello } => self.connected(mono, peer, &hello),
             Input::Disconnected { peer } => {
+                self.exchange.disconnect(peer);
                 if self.links.disconnected(mono, peer, &mut self.random) {
                     self.membership.doubt(mono, peer);
                 }
             }
-            Input::Frame { peer, frame } => self.frame(mono, peer, frame),
+            Input::Frame { peer, frame } => self.frame(now, peer, frame),
             Input::Swim { peer, datagram } => self.datagram(mono, peer, &datagram),
             Input::Heard { peer } => self.table.heard(mono, peer),
             Input::Put(key, value) => self.put(mono, key, value),
@@ -148,7 +156,8 @@ impl Cluster {
         if self.left {
             return None;
         }
-        [Some(self.next_tick), self.membership.deadline(), self.links.deadline()].into_iter().flatten().min()
+        let parts = [self.membership.deadline(), self.links.deadline(), self.exchange.deadline(), self.goodbye_at];
+        parts.into_iter().flatten().chain([self.next_tick]).min()
     }
 
     /// Who has what.
@@ -166,6 +175,16 @@ impl Cluster {
         let state = if self.left { State::Left } else { State::Alive };
         let others = self.membership.members().map(|(identity, state)| self.member(identity, state));
         std::iter::once(self.member(self.membership.me(), state)).chain(others)
+    }
+
+    /// How many neighbours last had the same tables and objects as this node has now.
+    pub fn agreeing(&self) -> usize {
+        self.exchange.agreeing(&self.table, &self.objects)
+    }
+
+    /// The nodes with which there is a stream.
+    pub fn neighbours(&self) -> impl Iterator<Item = NodeId> {
+        self.links.up()
     }
 
     /// The members for a node that joins, and for this one's next start.
@@ -207,20 +226,28 @@ impl Cluster {
         }
         self.links.connected(mono, peer);
         self.membership.greet(mono, peer);
+        self.exchange.connect(mono, peer, &self.table, &self.objects);
     }
 
     fn disconnect(&mut self, mono: Duration, peer: NodeId) {
+        self.exchange.disconnect(peer);
         self.links.disconnected(mono, peer, &mut self.random);
         self.outputs.push_back(Output::Disconnect { peer });
     }
 
-    fn frame(&mut self, mono: Duration, peer: NodeId, frame: v1::Frame) {
+    fn frame(&mut self, now: Now, peer: NodeId, frame: v1::Frame) {
+        let mono = now.mono;
         self.membership.heard(mono, peer);
-        match frame.kind {
-            Some(v1::frame::Kind::Swim(datagram)) => self.datagram(mono, peer, &datagram),
-            Some(_) => {}
-            // Of a later version.
-            None => {}
+        // Of none is one of a later version.
+        let Some(kind) = frame.kind else { return };
+        if let v1::frame::Kind::Swim(datagram) = kind {
+            return self.datagram(mono, peer, &datagram);
+        }
+        let (table, objects) = (&mut self.table, &mut self.objects);
+        match self.exchange.handle(mono, now.wall_ms, peer, kind, table, objects) {
+            // The neighbour does not know yet what this node does: that the origin left, or was evicted.
+            Ok(()) | Err(FrameRefused::Record(table::Refused::Gone)) => {}
+            Err(refused) => self.refused(mono, peer, &refused),
         }
     }
 
@@ -239,8 +266,17 @@ impl Cluster {
     fn leave(&mut self, mono: Duration) {
         let mine: Vec<_> = self.table.records(self.me.origin.node).map(|(_, key, _)| key.clone()).collect();
         mine.iter().for_each(|key| self.table.remove(mono, key));
+        self.goodbye_at.get_or_insert(mono + GOODBYE_AFTER);
+    }
+
+    fn say_goodbye(&mut self, mono: Duration) {
         let neighbours: Vec<_> = self.links.up().collect();
         self.membership.leave(mono, neighbours);
+        while let Some(action) = self.membership.poll() {
+            self.act(mono, action);
+        }
+        self.left = true;
+        self.outputs.push_back(Output::Left);
     }
 
     fn evict(&mut self, mono: Duration, node: NodeId) {
@@ -250,6 +286,7 @@ impl Cluster {
         let event = Event::Evicted(self.who(node));
         self.membership.evict(mono, node);
         self.table.forget(mono, node);
+        self.exchange.disconnect(node);
         if self.links.cut(node) {
             self.outputs.push_back(Output::Disconnect { peer: node });
         }
@@ -271,10 +308,14 @@ impl Cluster {
             let there: Vec<_> =
                 self.membership.members().filter(|(_, s)| s.is_active()).map(|(identity, _)| identity.node).collect();
             self.links.want(mono, neighbours(self.me.origin.node, &there));
+            self.exchange.set_relay(there.len() >= FULL_MESH);
         }
         for step in self.links.run(mono, &mut self.random) {
             match step {
-                Step::Disconnect(peer) => self.outputs.push_back(Output::Disconnect { peer }),
+                Step::Disconnect(peer) => {
+                    self.exchange.disconnect(peer);
+                    self.outputs.push_back(Output::Disconnect { peer });
+                }
                 Step::Connect(peer) => {
                     if let Some((identity, _)) = self.membership.get(peer) {
                         self.outputs.push_back(Output::Connect { peer, address: identity.address });
@@ -292,6 +333,13 @@ impl Cluster {
         }
         while let Some(change) = self.table.poll_change() {
             self.changed(mono, change);
+        }
+        self.exchange.tick(mono, &self.table, &self.objects);
+        while let Some((peer, frame)) = self.exchange.poll() {
+            self.outputs.push_back(Output::Send { peer, frame });
+        }
+        if self.goodbye_at.is_some_and(|at| at <= mono) {
+            self.say_goodbye(mono);
         }
     }
 

@@ -67,6 +67,19 @@ pub(crate) fn tables(world: &World) -> Result<(), String> {
     if digests.len() > 1 { Err(format!("equal entries, but different digests: {digests:?}")) } else { Ok(()) }
 }
 
+/// Every node that is up has the same objects.
+pub(crate) fn objects(world: &World) -> Result<(), String> {
+    let mut first = None;
+    for (node, cluster) in world.up() {
+        let objects: Vec<_> = cluster.objects().all().collect();
+        let first = first.get_or_insert_with(|| objects.clone());
+        if *first != objects {
+            return Err(format!("node {node} has the objects {objects:?}, the first {first:?}"));
+        }
+    }
+    Ok(())
+}
+
 /// Waits until `what` holds; not longer than `limit`. Says how long it took.
 pub(crate) fn within(world: &mut World, limit: Duration, what: impl Fn(&World) -> Result<(), String>) -> Duration {
     let begin = world.now;

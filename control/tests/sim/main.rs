@@ -8,6 +8,7 @@
 //! * `net`: the network's behaviour. `streams`: what TCP makes of it. `world`: nodes, events, the loop.
 //! * `check`: what must hold. The rest are the scenarios.
 
+mod chaos;
 mod check;
 mod membership;
 mod net;

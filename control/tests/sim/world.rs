@@ -71,6 +71,7 @@ enum What {
     Broken { stream: u64 },
     Alarm { node: usize },
     Wake { node: usize },
+    Exit { node: usize, life: u64 },
 }
 
 /// A change that is waited for.
@@ -278,6 +279,11 @@ impl World {
                     }
                 }
             }
+            What::Exit { node, life } => {
+                if self.nodes[node].incarnation == life {
+                    self.kill(node, false);
+                }
+            }
             What::Wake { node } => {
                 if self.nodes[node].stalled.take_if(|until| *until <= self.now).is_some() {
                     // The worst order: first the timers, then what came in meanwhile.
@@ -378,6 +384,7 @@ impl World {
                 self.nodes[node].saved.objects = cluster.objects().all().collect();
             }
             Output::ObjectNotPut { kind, id, error } => panic!("node {node} could not put {kind:?} {id}: {error}"),
+            Output::Left => self.at(self.now + Duration::from_millis(50), What::Exit { node, life }),
             Output::ObjectChanged { .. } | Output::MemberChanged(_) | Output::MemberForgotten(_) => {}
         }
     }

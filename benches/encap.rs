@@ -20,7 +20,7 @@ use frames::{Inner, MTU, RECEIVER, SENDER};
 use rates::Rates;
 use receiver::Batch;
 use weft_vtep::addr::{Mac, PortId, Vni};
-use weft_vtep::engine::{Engine, Forward, Now, clamp_mss};
+use weft_vtep::engine::{Engine, Forward, Now, Source, clamp_mss};
 use weft_vtep::flow::FlowKey;
 use weft_vtep::frame::Layout;
 use weft_vtep::offload::check;
@@ -117,7 +117,8 @@ impl Side {
     /// One datagram of a receive batch.
     fn decapsulate(&mut self, batch: &mut Batch, at: usize, len: usize) {
         let datagram = &mut batch.arena[at..at + len];
-        let decapsulated = self.engine.from_wire(&self.view, datagram, PEER, 0, self.now).expect("a sound datagram");
+        let decapsulated =
+            self.engine.from_wire(&self.view, datagram, Source::Plain(PEER), 0, self.now).expect("a sound datagram");
         let Forward::Port(port) = decapsulated.forward else { panic!("not for the port") };
         let (layout, at, len) = (decapsulated.layout, at + vxlan::LEN, len - vxlan::LEN);
         let mtu = self.view.segments[&decapsulated.vni].spec.mtu;

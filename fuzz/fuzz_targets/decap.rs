@@ -9,7 +9,7 @@ use libfuzzer_sys::fuzz_target;
 use weft_fuzz::{Collect, Input, PARTIAL, RIGHT, VNIS, set_checksum, view, vtep};
 use weft_vtep::addr::{Mac, PortId};
 use weft_vtep::drops::DropReason;
-use weft_vtep::engine::{Engine, Forward, Now, clamp_mss};
+use weft_vtep::engine::{Engine, Forward, Now, Source, clamp_mss};
 use weft_vtep::flow::FlowKey;
 use weft_vtep::frame;
 use weft_vtep::offload::check::{Check, verify};
@@ -46,7 +46,7 @@ fuzz_target!(|data: &[u8]| {
 
         let before: Vec<_> = view.segments.values().flat_map(|segment| segment.fdb.rows()).collect();
         let bytes = &mut arena[range.clone()];
-        let decapsulated = match engine.from_wire(&view, bytes, source, tos, now) {
+        let decapsulated = match engine.from_wire(&view, bytes, Source::Plain(source), tos, now) {
             Ok(decapsulated) => decapsulated,
             Err(reason) => {
                 if reason != DropReason::NotHere {

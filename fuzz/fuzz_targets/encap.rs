@@ -9,7 +9,7 @@ use libfuzzer_sys::fuzz_target;
 use weft_fuzz::{Input, VNIS, segment, view, vtep};
 use weft_vtep::addr::PortId;
 use weft_vtep::drops::DropReason;
-use weft_vtep::engine::{Engine, Forward, Now};
+use weft_vtep::engine::{Engine, Forward, Now, Source};
 use weft_vtep::frame::{self, Layout};
 use weft_vtep::offload::check;
 use weft_vtep::offload::segment::Plan;
@@ -90,7 +90,7 @@ fn into_the_tunnel(segment: &Segment<()>, frame: &[u8], there: &View<()>, peer: 
     let tos = ecn::encap(Layout::of(frame).tos(frame));
     let mut datagram = vxlan::header(segment.spec.vni).to_vec();
     datagram.extend_from_slice(frame);
-    match peer.from_wire(there, &mut datagram, vtep(1), tos, now) {
+    match peer.from_wire(there, &mut datagram, Source::Plain(vtep(1)), tos, now) {
         Ok(decapsulated) => assert_eq!(decapsulated.vni, segment.spec.vni),
         Err(DropReason::NotHere) => {}
         // Only the outermost tag is stripped.

@@ -66,7 +66,7 @@ impl Port {
     }
 
     /// The frames that come in up to the first one for which `last` is true, that one included.
-    pub(crate) fn until(&self, what: &str, last: impl Fn(&[u8]) -> bool) -> Vec<Vec<u8>> {
+    pub(crate) fn until(&self, what: &str, mut last: impl FnMut(&[u8]) -> bool) -> Vec<Vec<u8>> {
         let deadline = Instant::now() + PATIENCE;
         let mut frames = Vec::new();
         loop {

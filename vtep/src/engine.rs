@@ -43,6 +43,15 @@ pub enum Forward {
     Answer(usize),
 }
 
+/// How a datagram came out of the underlay, and whose it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// Plain; the outer source address is all there is to go by.
+    Plain(IpAddr),
+    /// Sealed; its session says that the node with this VTEP made it.
+    Sealed(IpAddr),
+}
+
 /// A frame from the wire that may go on.
 #[derive(Clone, Copy, Debug)]
 pub struct Decapsulated {
@@ -169,7 +178,7 @@ impl Engine {
         }
     }
 
-    /// Decides on the payload of a UDP datagram from `source`, whose IP header carried `tos`.
+    /// Decides on a VXLAN header and what follows, from `source`; the outer IP header carried `tos`.
     ///
     /// # Errors
     /// Why the frame ends. Nothing was learned from it unless the reason is [`DropReason::NotHere`]: such a frame is
@@ -179,15 +188,21 @@ impl Engine {
         &mut self,
         view: &View<D>,
         datagram: &mut [u8],
-        source: IpAddr,
+        source: Source,
         tos: u8,
         now: Now,
     ) -> Result<Decapsulated, DropReason> {
         let vni = vxlan::parse(datagram)?;
         let segment = view.segments.get(&vni).ok_or(DropReason::UnknownVni)?;
+        let (source, stranger) = match source {
+            Source::Plain(_) if segment.spec.sealed => return Err(DropReason::PlainOnSealed),
+            Source::Sealed(_) if !segment.spec.sealed => return Err(DropReason::SealedOnPlain),
+            Source::Plain(vtep) => (vtep, DropReason::UnknownVtep),
+            Source::Sealed(vtep) => (vtep, DropReason::NotMember),
+        };
         let inner = &mut datagram[vxlan::LEN..];
         if !segment.flood.contains(source) && !self.lives_at(segment, frame::source(inner), source) {
-            return Err(DropReason::UnknownVtep);
+            return Err(stranger);
         }
         if inner.len() < ETH_LEN {
             return Err(DropReason::InnerTruncated);

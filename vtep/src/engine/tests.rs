@@ -59,7 +59,7 @@ fn from_port(engine: &mut Engine, view: &View<()>, number: u32, frame: &[u8]) ->
 
 fn from_wire(engine: &mut Engine, view: &View<()>, source: u8, datagram: &[u8]) -> Result<Forward, DropReason> {
     let now = Now { ns: 1, s: 1 };
-    engine.from_wire(view, &mut datagram.to_vec(), vtep(source), 0, now).map(|taken| taken.forward)
+    engine.from_wire(view, &mut datagram.to_vec(), Source::Plain(vtep(source)), 0, now).map(|taken| taken.forward)
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn a_refused_datagram_teaches_nothing() {
     let cases: [(u8, Vec<u8>, DropReason); 9] = [
         (1, vec![8, 0, 0, 0, 0], DropReason::OuterTruncated),
         (1, [&[0; 8][..], &good].concat(), DropReason::NotVxlan),
-        (1, [&[0x80, 1, 0, 0, 0, 0, 1, 0][..], &good].concat(), DropReason::UnknownIndex),
+        (1, [&[0x80, 1, 0, 0, 0, 0, 1, 0][..], &good].concat(), DropReason::NotVxlan),
         (1, datagram(3, &good), DropReason::UnknownVni),
         (9, datagram(1, &good), DropReason::UnknownVtep),
         (1, datagram(2, &good), DropReason::UnknownVtep),

@@ -8,10 +8,10 @@ use std::net::IpAddr;
 
 use crate::frame::ETH_LEN;
 use crate::offload::coalesce::Piece;
-use crate::wire::vxlan;
+use crate::wire::{sealed, vxlan};
 
 /// The most TX sockets of a node: source-port entropy, and the lanes of sealed datagrams.
-pub(super) const MAX_LANES: usize = 64;
+pub(super) const MAX_LANES: usize = sealed::MAX_LANES as usize;
 /// The most datagrams of one turn before a flush.
 pub(super) const MAX_DATAGRAMS: usize = 1024;
 /// The most datagrams that the kernel cuts out of one message (UDP_MAX_SEGMENTS of Linux before 6.9).
@@ -59,10 +59,30 @@ pub(super) struct Message {
     pub(super) count: u16,
     /// Their bytes together.
     pub(super) bytes: u32,
+    /// What stands in front of and behind each inner frame, in bytes.
+    pub(super) overhead: u8,
     closed: bool,
     head: u16,
     tail: u16,
     next: u16,
+}
+
+impl Message {
+    /// Bytes of the inner frames.
+    pub(super) fn inner_bytes(&self) -> u64 {
+        u64::from(self.bytes) - u64::from(self.count) * u64::from(self.overhead)
+    }
+}
+
+/// Where a datagram goes, and how.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct To {
+    /// The VTEP.
+    pub(super) vtep: IpAddr,
+    /// The outer type of service or traffic class.
+    pub(super) tos: u8,
+    /// What stands in front of and behind the inner frame, in bytes.
+    pub(super) overhead: u8,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -115,15 +135,16 @@ impl Batch {
     /// # Panics
     /// When the batch is full, or `lane` is not below [`MAX_LANES`].
     #[inline]
-    pub(super) fn push(&mut self, lane: usize, vtep: IpAddr, tos: u8, header: Piece, payload: Piece) {
+    pub(super) fn push(&mut self, lane: usize, to: To, header: Piece, payload: Piece) {
         assert!(!self.is_full());
+        let To { vtep, tos, overhead } = to;
         let len = header.len + payload.len;
         let index = self.datagrams.len() as u16;
         self.datagrams.push(Datagram { header, payload, next: NONE });
         let last = self.lanes[lane].tail;
         if let Some(message) = self.messages.get_mut(usize::from(last))
             && !message.closed
-            && (message.vtep, message.tos) == (vtep, tos)
+            && (message.vtep, message.tos, message.overhead) == (vtep, tos, overhead)
             && len <= u32::from(message.size)
             && message.bytes + len <= MAX_BYTES
         {
@@ -141,6 +162,7 @@ impl Batch {
             size: len.min(u32::from(u16::MAX)) as u16,
             count: 1,
             bytes: len,
+            overhead,
             closed: self.max_segments == 1,
             head: index,
             tail: index,
@@ -215,7 +237,7 @@ mod tests {
     fn equal_datagrams_share_a_message_and_a_shorter_one_ends_it() {
         let mut batch = Batch::default();
         for len in [100, 100, 60, 100] {
-            batch.push(3, vtep(1), 0, Piece::new(0, 0), Piece::new(0, len));
+            batch.push(3, To { vtep: vtep(1), tos: 0, overhead: 8 }, Piece::new(0, 0), Piece::new(0, len));
         }
         let shapes: Vec<_> = batch.messages(3).map(|m| (m.size, m.count, m.bytes)).collect();
         assert_eq!(shapes, [(100, 3, 260), (100, 1, 100)]);
@@ -229,7 +251,8 @@ mod tests {
         fn nothing_is_lost_reordered_or_mixed(pushes in prop::collection::vec((0usize..4, 0u8..2, 0u8..2, 60u32..63), 0..300)) {
             let mut batch = Batch::default();
             for (index, (lane, peer, tos, len)) in pushes.iter().enumerate() {
-                batch.push(*lane, vtep(*peer), *tos, Piece::new(index, 8), Piece::new(0, *len as usize));
+                let to = To { vtep: vtep(*peer), tos: *tos, overhead: 8 };
+                batch.push(*lane, to, Piece::new(index, 8), Piece::new(0, *len as usize));
             }
             for lane in 0..4 {
                 let expected: Vec<_> = (0..pushes.len()).filter(|i| pushes[*i].0 == lane).collect();

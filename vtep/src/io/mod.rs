@@ -7,6 +7,7 @@
 mod batch;
 mod control;
 mod rx;
+mod sessions;
 mod shared;
 mod sockets;
 pub mod sys;
@@ -14,10 +15,12 @@ mod tap;
 #[cfg(test)]
 mod tests;
 mod tx;
+mod wanted;
 mod worker;
 
 use std::io;
 use std::net::IpAddr;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -29,6 +32,7 @@ use self::batch::MAX_LANES;
 pub use self::batch::super_frame_size;
 use self::shared::Shared;
 pub use self::tap::Tap;
+pub use self::wanted::Wanted;
 use self::worker::{Parts, Worker};
 use crate::addr::{Mac, PortId, Vni};
 use crate::flow::FlowKey;
@@ -144,15 +148,16 @@ impl Vtep {
         let random = random_bytes().map_err(system("read random bytes"))?;
         let [.., a, b] = random;
         let sockets = sockets::receive(config.local, config.port, count)?;
-        let mut lanes = sockets::transmit(config.local, MAX_LANES, u16::from_be_bytes([a, b]))?;
+        let mut pool = sockets::transmit(config.local, MAX_LANES, u16::from_be_bytes([a, b]))?;
         let word = |bytes: &[u8]| bytes.iter().fold(0u64, |acc, byte| acc << 8 | u64::from(*byte));
+        let lanes = shares(pool.len(), count);
         let shared =
-            Shared::new(count, FlowKey::new([word(&random[..8]), word(&random[8..16])]), word(&random[16..24]))
+            Shared::new(lanes, FlowKey::new([word(&random[..8]), word(&random[8..16])]), word(&random[16..24]))
                 .map_err(|errno| system("make an event counter")(errno.into()))?;
         let shared = Arc::new(shared);
         let mut workers = Vec::with_capacity(count);
         for (index, socket) in sockets.into_iter().enumerate() {
-            let share = lanes.split_off(lanes.len() - lanes.len() / (count - index));
+            let share = pool.drain(..shared.lanes[index].len()).collect();
             let parts = Parts::new(shared.clone(), index, share, socket, config.port);
             workers.push(parts.map_err(system("make an epoll set"))?);
         }
@@ -281,16 +286,23 @@ impl Drop for Vtep {
     }
 }
 
-/// Forgets learned addresses that have gone silent, until the façade says stop.
+/// Forgets learned addresses that have gone silent and sessions that are over, until the façade says stop.
 fn age(shared: &Shared) {
     while !shared.stopping() {
         thread::park_timeout(AGEING_STEP);
+        sessions::age(shared);
         let (_, view) = shared.view.load();
         for segment in view.segments.values() {
             let ageing_s = segment.spec.ageing.as_secs().try_into().unwrap_or(u32::MAX);
             segment.fdb.age(shared.now().s, ageing_s, |row| control::went(segment, row));
         }
     }
+}
+
+/// Deals `lanes` out to `workers`, as equally as they go.
+fn shares(lanes: usize, workers: usize) -> Vec<Range<u16>> {
+    let end = |worker| (lanes * worker / workers) as u16;
+    (0..workers).map(|worker| end(worker)..end(worker + 1)).collect()
 }
 
 /// Pins the calling thread to one core; a system that refuses only costs speed.

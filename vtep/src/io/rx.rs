@@ -5,6 +5,7 @@
 //! copied in userspace: `writev` takes it from the receive arena.
 
 use std::io::{self, IoSlice};
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
@@ -16,15 +17,19 @@ use super::shared::{Shared, TapView};
 use super::sys::udp::{ReceiveQueue, Received};
 use crate::addr::PortId;
 use crate::drops::DropReason;
-use crate::engine::{Engine, Forward, Now, clamp_mss};
+use crate::engine::{Engine, Forward, Now, Source, clamp_mss};
 use crate::offload::check::{Check, verify};
 use crate::offload::coalesce::{Coalescer, Frame, MAX_FRAMES, Output, Piece, Sink};
 use crate::offload::vnet_hdr::{self, VnetHdr};
+use crate::seal::worker::Seals;
 use crate::stats::Counters;
+use crate::wire::sealed::{self, Control, Echo, Kind};
 use crate::wire::vxlan;
 
 /// Messages of one receive: with UDP_GRO up to 64 KB each.
 const MESSAGES: usize = 64;
+/// Echoes answered in one batch.
+const ECHOES: usize = 16;
 /// How long an unexpected error holds the worker.
 const ERROR_PAUSE: Duration = Duration::from_millis(10);
 
@@ -34,11 +39,24 @@ pub(super) struct Receive {
     socket: Socket,
     queue: ReceiveQueue,
     coalescer: Coalescer,
+    replies: ArrayVec<Echoed, ECHOES>,
+}
+
+/// An echo that was asked for, and its answer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Echoed {
+    /// Who asked.
+    pub(super) vtep: IpAddr,
+    /// The answer.
+    pub(super) control: Control,
+    /// Bytes of the question's datagram, and so of the answer's.
+    pub(super) len: usize,
 }
 
 impl Receive {
     pub(super) fn new(socket: Socket) -> Self {
-        Receive { socket, queue: ReceiveQueue::new(MESSAGES), coalescer: Coalescer::default() }
+        let (queue, coalescer) = (ReceiveQueue::new(MESSAGES), Coalescer::default());
+        Receive { socket, queue, coalescer, replies: ArrayVec::new() }
     }
 
     /// One batch: whatever the socket has, up to what the arena holds.
@@ -48,9 +66,10 @@ impl Receive {
         view: &TapView,
         counters: &Counters,
         engine: &mut Engine,
+        seals: &mut Seals,
         now: Now,
     ) {
-        let Receive { socket, queue, coalescer } = self;
+        let Receive { socket, queue, coalescer, replies } = self;
         match queue.receive(socket.as_fd()) {
             Ok(0) => {}
             Ok(overflow) => counters.dropped(DropReason::ReceiveOverflow, u64::from(overflow)),
@@ -62,11 +81,16 @@ impl Receive {
             }
         }
         let (arena, received) = queue.parts();
-        let mut work = Work { view, shared, engine, coalescer, out: Delivery { view, counters }, now };
+        let mut work = Work { view, shared, engine, seals, coalescer, replies, out: Delivery { view, counters }, now };
         for message in received {
             work.message(arena, message);
         }
         work.coalescer.flush(arena, &mut work.out);
+    }
+
+    /// The answers that are owed, once.
+    pub(super) fn replies(&mut self) -> impl Iterator<Item = Echoed> {
+        self.replies.drain(..)
     }
 }
 
@@ -81,6 +105,8 @@ struct Work<'a> {
     view: &'a TapView,
     shared: &'a Shared,
     engine: &'a mut Engine,
+    seals: &'a mut Seals,
+    replies: &'a mut ArrayVec<Echoed, ECHOES>,
     coalescer: &'a mut Coalescer,
     out: Delivery<'a>,
     now: Now,
@@ -107,7 +133,42 @@ impl Work<'_> {
     #[inline]
     fn datagram(&mut self, arena: &mut [u8], piece: Piece, message: &Received, cut: u16) -> Result<(), DropReason> {
         let datagram = &mut arena[piece.at as usize..][..piece.len as usize];
-        let decapsulated = self.engine.from_wire(self.view, datagram, message.source, message.tos, self.now)?;
+        if !sealed::is_sealed(datagram) {
+            return self.tunnelled(arena, piece, Source::Plain(message.source), message.tos, cut);
+        }
+        let opened = self.seals.open(datagram, self.now.ns)?;
+        let text = Piece::new(piece.at as usize + sealed::LEN, piece.len as usize - sealed::OVERHEAD);
+        if opened.kind == Kind::Control {
+            return self.control(text.of(arena), opened.address, piece.len as usize);
+        }
+        let taken = self.tunnelled(arena, text, Source::Sealed(opened.address), message.tos, 0);
+        taken.inspect_err(|reason| self.seals.refused(&opened, *reason))
+    }
+
+    /// A message between the two VTEPs.
+    #[cold]
+    fn control(&mut self, body: &[u8], vtep: IpAddr, len: usize) -> Result<(), DropReason> {
+        let control = Control::parse(body)?;
+        // Nobody here asks yet, so an answer is nobody's; and a batch owes no more answers than this.
+        if control.echo == Echo::Request {
+            let answer = Control { echo: Echo::Reply, ..control };
+            let _ = self.replies.try_push(Echoed { vtep, control: answer, len });
+        }
+        Ok(())
+    }
+
+    /// A VXLAN header and what follows it.
+    #[inline]
+    fn tunnelled(
+        &mut self,
+        arena: &mut [u8],
+        piece: Piece,
+        source: Source,
+        tos: u8,
+        cut: u16,
+    ) -> Result<(), DropReason> {
+        let datagram = &mut arena[piece.at as usize..][..piece.len as usize];
+        let decapsulated = self.engine.from_wire(self.view, datagram, source, tos, self.now)?;
         let layout = decapsulated.layout;
         let inner = &mut datagram[vxlan::LEN..];
         let Some(segment) = self.view.segments.get(&decapsulated.vni) else { return Err(DropReason::UnknownVni) };

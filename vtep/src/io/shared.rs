@@ -1,5 +1,6 @@
 //! What the façade and the workers share: the view, and how each tells the other that it moved on.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -7,6 +8,7 @@ use std::time::{Duration, Instant};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::tap::Tap;
+use super::wanted::Outlet;
 use crate::engine::Now;
 use crate::flow::FlowKey;
 use crate::stats::Counters;
@@ -45,17 +47,24 @@ pub(super) struct Shared {
     pub(super) key: FlowKey,
     /// Random and new at each start: keys the forwarding tables' hashes.
     pub(super) secret: u64,
+    /// What the daemon is asked for.
+    pub(super) wanted: Outlet,
+    /// The TX lanes of each worker.
+    pub(super) lanes: Vec<Range<u16>>,
     start: Instant,
 }
 
 impl Shared {
-    pub(super) fn new(workers: usize, key: FlowKey, secret: u64) -> nix::Result<Self> {
+    /// `lanes` are the TX lanes of each worker: there is a worker for each.
+    pub(super) fn new(lanes: Vec<Range<u16>>, key: FlowKey, secret: u64) -> nix::Result<Self> {
         Ok(Shared {
             view: Published::default(),
-            workers: (0..workers).map(|_| WorkerState::new()).collect::<Result<_, _>>()?,
+            workers: lanes.iter().map(|_| WorkerState::new()).collect::<Result<_, _>>()?,
             stop: AtomicBool::new(false),
             key,
             secret,
+            wanted: Outlet::new()?,
+            lanes,
             start: Instant::now(),
         })
     }

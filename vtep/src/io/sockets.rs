@@ -100,8 +100,8 @@ pub(super) fn receive(local: IpAddr, port: u16, count: usize) -> Result<Vec<Sock
         sockets.push(socket);
     }
     if count > 1 {
-        udp::steer_by_source_port(sockets[0].as_fd(), count as u32, local.is_ipv6())
-            .map_err(system("steer flows to receive workers"))?;
+        udp::steer(sockets[0].as_fd(), count as u32, local.is_ipv6())
+            .map_err(system("steer datagrams to receive workers"))?;
     }
     Ok(sockets)
 }

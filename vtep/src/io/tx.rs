@@ -5,6 +5,8 @@
 //! single frame's VXLAN header is written over the offload header that stood before it; a segment's headers go to an
 //! arena of their own and its payload leaves by scatter-gather: payload is not copied in userspace.
 
+mod seal;
+
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
@@ -14,7 +16,8 @@ use nix::errno::Errno;
 use socket2::Socket;
 use tracing::{debug, warn};
 
-use super::batch::{Batch, MAX_DATAGRAMS};
+use self::seal::Waits;
+use super::batch::{Batch, MAX_DATAGRAMS, Message, To};
 use super::rx::write_pieces;
 use super::shared::{Shared, TapView};
 use super::sys::udp::SendQueue;
@@ -28,6 +31,7 @@ use crate::offload::coalesce::Piece;
 use crate::offload::segment::{MAX_HEADER, Plan};
 use crate::offload::vnet_hdr::{self, Gso, VnetHdr};
 use crate::path::{ecn, icmp};
+use crate::seal::worker::Seals;
 use crate::stats::Counters;
 use crate::switch::storm::Bucket;
 use crate::switch::view::{Port, Segment};
@@ -36,8 +40,8 @@ use crate::wire::vxlan;
 /// A turn reads no further frame once it holds this many, or this many bytes: what is sent is still in the cache.
 const TURN_FRAMES: usize = 64;
 const TURN_BYTES: usize = 120 << 10;
-/// Room for the headers of a turn's segments.
-const HEADERS: usize = 128 << 10;
+/// Room for the headers of a turn's segments, or for its sealed datagrams as a whole.
+const HEADERS: usize = 256 << 10;
 
 /// Flooded frames of one port: rate per second and burst.
 const STORM: (u32, u32) = (25_000, 2_500);
@@ -64,6 +68,7 @@ pub(super) struct Transmit {
     arena: Box<[u8]>,
     fill: Fill,
     out: Out,
+    waits: Waits,
 }
 
 /// The way out: what is gathered, where segment headers are written, and the sockets.
@@ -102,16 +107,19 @@ impl Transmit {
                 lanes,
                 vxlan_port,
             },
+            waits: Waits::default(),
         }
     }
 
     /// Reads one port's frames until there are none or the turn is full.
+    #[allow(clippy::too_many_arguments)] // the parts of one worker
     pub(super) fn drain(
         &mut self,
         shared: &Shared,
         view: &TapView,
         counters: &Counters,
         engine: &mut Engine,
+        seals: &mut Seals,
         own: &mut Own,
         now: Now,
     ) -> Drained {
@@ -133,7 +141,8 @@ impl Transmit {
             let piece = Piece::new(self.fill.at, len);
             self.fill.frames += 1;
             self.fill.at += len.next_multiple_of(64);
-            let mut step = Step { view, shared, counters, engine, arena: &mut self.arena, out: &mut self.out, now };
+            let Transmit { arena, out, waits, .. } = self;
+            let mut step = Step { view, shared, counters, engine, seals, waits, arena, out, now };
             if let Err((reason, frames)) = step.frame(own, piece) {
                 counters.dropped(reason, frames);
             }
@@ -160,6 +169,8 @@ struct Step<'a> {
     shared: &'a Shared,
     counters: &'a Counters,
     engine: &'a mut Engine,
+    seals: &'a mut Seals,
+    waits: &'a mut Waits,
     arena: &'a mut [u8],
     out: &'a mut Out,
     now: Now,
@@ -249,10 +260,14 @@ impl Step<'_> {
         if vteps.is_empty() {
             return Ok(());
         }
+        if segment.spec.sealed {
+            return self.seal(segment, vteps, hdr, plan, layout, piece, start);
+        }
         let raw = &mut self.arena[piece.at as usize..][..piece.len as usize];
         let frame = &mut raw[start..];
         let lane = (self.shared.key.hash(frame, layout) % self.out.lanes.len() as u64) as usize;
         let tos = ecn::encap(layout.tos(frame));
+        let towards = |vtep| To { vtep, tos, overhead: vxlan::LEN as u8 };
         let vxlan = vxlan::header(segment.spec.vni);
         let Some(plan) = plan else {
             if let Some((at, offset)) = hdr.csum {
@@ -263,14 +278,14 @@ impl Step<'_> {
             raw[at..start].copy_from_slice(&vxlan);
             let datagram = Piece::new(piece.at as usize + at, piece.len as usize - at);
             for vtep in vteps {
-                self.make_room();
-                self.out.batch.push(lane, *vtep, tos, Piece::new(0, 0), datagram);
+                self.out.make_room(0, self.arena, self.counters);
+                self.out.batch.push(lane, towards(*vtep), Piece::new(0, 0), datagram);
             }
             return Ok(());
         };
         let header_len = vxlan::LEN + plan.header_len();
         for index in 0..plan.count() {
-            self.make_room();
+            self.out.make_room(vxlan::LEN + MAX_HEADER, self.arena, self.counters);
             let header = Piece::new(self.out.used, header_len);
             let to = &mut self.out.headers[self.out.used..][..header_len];
             self.out.used += header_len;
@@ -284,22 +299,29 @@ impl Step<'_> {
                     // The header just written stays valid: only what was gathered before it is sent.
                     self.out.send(self.arena, self.counters);
                 }
-                self.out.batch.push(lane, *vtep, tos, header, payload);
+                self.out.batch.push(lane, towards(*vtep), header, payload);
             }
         }
         Ok(())
     }
-
-    /// Sends what is gathered if another segment would not fit.
-    #[inline]
-    fn make_room(&mut self) {
-        if self.out.batch.is_full() || self.out.used + vxlan::LEN + MAX_HEADER > self.out.headers.len() {
-            self.out.flush(self.arena, self.counters);
-        }
-    }
 }
 
 impl Out {
+    /// Sends what is gathered if another datagram, with `bytes` of it in the header arena, would not fit.
+    #[inline]
+    fn make_room(&mut self, bytes: usize, arena: &[u8], counters: &Counters) {
+        if self.batch.is_full() || self.used + bytes > self.headers.len() {
+            self.flush(arena, counters);
+        }
+    }
+
+    /// Gathers the datagram that was made where the header arena's free part began.
+    #[inline]
+    fn push(&mut self, lane: usize, to: To, len: usize) {
+        self.batch.push(lane, to, Piece::new(self.used, len), Piece::new(0, 0));
+        self.used += len;
+    }
+
     /// Sends what is gathered and starts anew.
     fn flush(&mut self, arena: &[u8], counters: &Counters) {
         self.send(arena, counters);
@@ -332,7 +354,7 @@ impl Out {
                 let Some(message) = messages.next() else { return };
                 let count = u64::from(message.count);
                 match fate.map_err(|error| reason_of(&error)) {
-                    Ok(()) => counters.sent(count, inner_bytes(message.bytes, message.count)),
+                    Ok(()) => sent(counters, message, count, message.inner_bytes()),
                     Err(DropReason::UnderlayMtu | DropReason::UnderlayError) if count > 1 => {
                         refused.push(index as u16);
                     }
@@ -354,7 +376,12 @@ impl Out {
                     match fate {
                         Ok(()) => {
                             taken += 1;
-                            counters.sent(1, inner_bytes(header.len + payload.len, 1));
+                            sent(
+                                counters,
+                                message,
+                                1,
+                                u64::from(header.len + payload.len) - u64::from(message.overhead),
+                            );
                         }
                         Err(error) => counters.dropped(reason_of(&error), 1),
                     }
@@ -370,9 +397,12 @@ impl Out {
     }
 }
 
-/// Bytes of the inner frames of `count` datagrams of together `bytes`.
-fn inner_bytes(bytes: u32, count: u16) -> u64 {
-    u64::from(bytes) - u64::from(count) * vxlan::LEN as u64
+/// Counts frames that left; a message without any overhead is no frame's.
+#[inline]
+fn sent(counters: &Counters, message: &Message, count: u64, bytes: u64) {
+    if message.overhead > 0 {
+        counters.sent(count, bytes);
+    }
 }
 
 fn reason_of(error: &io::Error) -> DropReason {

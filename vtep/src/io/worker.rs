@@ -13,17 +13,20 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use socket2::Socket;
 use tracing::warn;
 
-use super::rx::Receive;
+use super::rx::{Echoed, Receive};
 use super::shared::{Held, Shared};
 use super::tx::{Drained, Own, Transmit};
 use crate::addr::PortId;
 use crate::engine::Engine;
+use crate::seal::worker::Seals;
 
 /// Ready files looked at in one turn.
 const EVENTS: usize = 64;
 /// Events that are not a port's.
 const WAKE: u64 = u64::MAX;
 const RECEIVE: u64 = u64::MAX - 1;
+/// How often frames that wait for a session are looked at when nothing else happens, in milliseconds.
+const WAIT_STEP: u16 = 250;
 
 /// One worker.
 #[derive(Debug)]
@@ -34,6 +37,7 @@ pub(super) struct Worker {
     epoll: Epoll,
     ports: HashMap<PortId, Own>,
     engine: Engine,
+    seals: Seals,
     transmit: Transmit,
     receive: Receive,
 }
@@ -71,6 +75,7 @@ impl Worker {
         let mut worker = Worker {
             held: Held::new(&shared),
             engine: Engine::new(shared.secret),
+            seals: Seals::new(index, shared.workers.len(), shared.secret),
             shared,
             index,
             epoll,
@@ -85,7 +90,9 @@ impl Worker {
     /// Works until the façade says stop.
     pub(super) fn run(mut self) {
         while !self.shared.stopping() {
-            self.turn(EpollTimeout::NONE);
+            // What waits for a session is looked at for its age.
+            let patience = if self.transmit.waits() { WAIT_STEP.into() } else { EpollTimeout::NONE };
+            self.turn(patience);
         }
     }
 
@@ -96,16 +103,22 @@ impl Worker {
         if self.held.refresh(&self.shared) {
             self.adopt();
         }
-        let Worker { shared, index, held, epoll, ports, engine, transmit, receive } = self;
+        let Worker { shared, index, held, epoll, ports, engine, seals, transmit, receive } = self;
         let state = &shared.workers[*index];
         let now = shared.now();
+        transmit.resume(shared, &held.view, &state.counters, engine, seals, now);
         for event in &events[..ready] {
             match event.data() {
                 WAKE => drop(state.wake.read()),
-                RECEIVE => receive.batch(shared, &held.view, &state.counters, engine, now),
+                RECEIVE => {
+                    receive.batch(shared, &held.view, &state.counters, engine, seals, now);
+                    for Echoed { vtep, control, len } in receive.replies() {
+                        transmit.reply(seals, &state.counters, vtep, control, len, now);
+                    }
+                }
                 port => {
                     let Some(own) = ports.get_mut(&PortId(port as u32)) else { continue };
-                    if transmit.drain(shared, &held.view, &state.counters, engine, own, now) == Drained::Gone {
+                    if transmit.drain(shared, &held.view, &state.counters, engine, seals, own, now) == Drained::Gone {
                         let _ = epoll.delete(own.port.device.as_fd());
                     }
                 }
@@ -117,7 +130,8 @@ impl Worker {
 
     /// Follows the view: polls the ports that came, lets go of those that went.
     fn adopt(&mut self) {
-        let Worker { shared, index, held, epoll, ports, .. } = self;
+        let Worker { shared, index, held, epoll, ports, seals, .. } = self;
+        seals.adopt(&held.view.sessions);
         ports.retain(|id, own| {
             let stays = held.view.ports.contains_key(id);
             if !stays {

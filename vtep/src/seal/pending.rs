@@ -73,11 +73,12 @@ impl Pending {
         true
     }
 
-    /// Hands out and forgets the frames for which `ready` is true, then those that waited too long; `true` goes with the
-    /// former.
+    /// Hands out and forgets the frames for which `ready` is true, up to `room` bytes, and those that waited too long;
+    /// `true` goes with the former.
     pub fn take(
         &mut self,
         now_ns: u64,
+        mut room: usize,
         mut ready: impl FnMut(IpAddr) -> bool,
         mut each: impl FnMut(&Waiting, &[u8], bool),
     ) {
@@ -86,13 +87,16 @@ impl Pending {
         waiting.retain_mut(|frame| {
             let bytes = frame.at..frame.at + frame.len;
             let late = now_ns.saturating_sub(frame.since_ns) >= PATIENCE.as_nanos() as u64;
-            let go = !late && ready(frame.vtep);
+            let go = !late && frame.len <= room && ready(frame.vtep);
             if late || go {
+                room -= if go { frame.len } else { 0 };
                 each(frame, &arena[bytes], go);
                 return false;
             }
-            arena.copy_within(bytes, kept);
-            frame.at = kept;
+            if kept < frame.at {
+                arena.copy_within(bytes, kept);
+                frame.at = kept;
+            }
             kept += frame.len;
             true
         });
@@ -114,7 +118,7 @@ mod tests {
 
     fn taken(pending: &mut Pending, now_ns: u64, ready: u8) -> Vec<(Vec<u8>, bool)> {
         let mut out = Vec::new();
-        pending.take(now_ns, |other| other == vtep(ready), |_, bytes, go| out.push((bytes.to_vec(), go)));
+        pending.take(now_ns, 4096, |other| other == vtep(ready), |_, bytes, go| out.push((bytes.to_vec(), go)));
         out
     }
 

@@ -131,9 +131,6 @@ pub enum InstallError {
     /// The keys were made for another number of lanes than this node sends on.
     #[error("the session was agreed on for {0} lanes, and this node sends on {1}")]
     Lanes(u16, u16),
-    /// The keys are for another direction or another peer.
-    #[error("the keys are not those of a session with this peer in this direction")]
-    NotOurs,
     /// The index is a session's already.
     #[error("the receiver index is in use")]
     IndexInUse,
@@ -160,6 +157,8 @@ struct Received {
 pub struct Sessions {
     send: HashMap<PeerId, Arc<Session<SendLane>>>,
     receive: HashMap<u32, Received>,
+    /// Send sessions that are older are due, whatever their age.
+    outdated: Duration,
 }
 
 impl Sessions {
@@ -239,6 +238,7 @@ impl Sessions {
     /// Ends what is too old or was replaced long enough ago. True if anything changed.
     pub fn tick(&mut self, now: Duration) -> bool {
         let before = (self.send.len(), self.receive.len());
+        let mut outdated = false;
         let mut in_use: HashMap<PeerId, u32> = HashMap::new();
         for Received { session, .. } in self.receive.values().filter(|received| received.session.totals().done > 0) {
             let newest = in_use.entry(session.peer).or_default();
@@ -247,19 +247,31 @@ impl Sessions {
         for received in self.receive.values_mut().filter(|received| received.outdated.is_none()) {
             let newer = in_use.get(&received.session.peer).is_some_and(|newest| *newest > received.session.epoch);
             received.outdated = newer.then_some(now);
+            outdated |= newer;
         }
         self.receive.retain(|_, Received { session, outdated }| {
             let replaced = outdated.is_some_and(|since| now.saturating_sub(since) >= GRACE);
             !replaced && session.age(now) < MAX_AGE + GRACE
         });
         self.send.retain(|_, session| session.age(now) < MAX_AGE);
-        before != (self.send.len(), self.receive.len())
+        outdated || before != (self.send.len(), self.receive.len())
     }
 
-    /// The peers whose send session is old or worn, with their VTEPs.
+    /// Makes every send session due.
+    pub fn outdate(&mut self, now: Duration) {
+        self.outdated = now;
+    }
+
+    /// The peers whose send session is old or worn, with their VTEPs. Old is up to a twelfth before [`REKEY_AGE`]: sessions
+    /// that began together are not all due together.
     pub fn due(&self, now: Duration) -> impl Iterator<Item = (PeerId, IpAddr)> {
-        let due =
-            move |session: &Session<SendLane>| session.age(now) >= REKEY_AGE || session.totals().is_worn(session.suite);
+        let outdated = self.outdated;
+        let due = move |session: &Session<SendLane>| {
+            // The receiver chose the index at random.
+            let early = Duration::from_secs(u64::from(session.index) % (REKEY_AGE.as_secs() / 12));
+            let old = session.age(now) >= REKEY_AGE - early;
+            old || session.since < outdated || session.totals().is_worn(session.suite)
+        };
         self.send.values().filter(move |session| due(session)).map(|session| (session.peer, session.address))
     }
 

@@ -29,6 +29,8 @@ pub struct NetworkSpec {
     pub mtu: u16,
     /// The control plane says where stations live and who the members are; unknown unicast goes to the remotes alone.
     pub managed: bool,
+    /// Frames cross the underlay sealed, and only so; else plain, and only so.
+    pub sealed: bool,
     /// VTEPs outside of any cluster, to which group and unknown frames go and from which MACs are learned.
     pub remotes: Vec<IpAddr>,
     /// Let an endpoint send from MACs other than its own, and learn them; a managed network announces them.
@@ -48,6 +50,7 @@ impl NetworkSpec {
             vni,
             mtu,
             managed: false,
+            sealed: false,
             remotes: Vec::new(),
             trust_macs: false,
             keep_vlan: false,

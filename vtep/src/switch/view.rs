@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::addr::{Mac, PortId, Vni};
+use crate::seal::table::Sessions;
 use crate::switch::NetworkSpec;
 use crate::switch::announce::Announcements;
 use crate::switch::fdb::Fdb;
@@ -78,17 +79,19 @@ pub struct View<D> {
     pub segments: HashMap<Vni, Segment<D>>,
     /// Ports by number.
     pub ports: HashMap<PortId, Arc<Port<D>>>,
+    /// The sessions that sealed networks use.
+    pub sessions: Sessions,
 }
 
 impl<D> Default for View<D> {
     fn default() -> Self {
-        View { segments: HashMap::new(), ports: HashMap::new() }
+        View { segments: HashMap::new(), ports: HashMap::new(), sessions: Sessions::default() }
     }
 }
 
 impl<D> Clone for View<D> {
     fn clone(&self) -> Self {
-        View { segments: self.segments.clone(), ports: self.ports.clone() }
+        View { segments: self.segments.clone(), ports: self.ports.clone(), sessions: self.sessions.clone() }
     }
 }
 

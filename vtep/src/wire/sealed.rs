@@ -29,7 +29,8 @@ pub const VERSION: u8 = 0x01;
 pub const MAX_LANES: u16 = 64;
 
 const AT_VERSION: usize = 1;
-const AT_LANE: usize = 2;
+/// Where the lane stands, in two bytes.
+pub const AT_LANE: usize = 2;
 const AT_INDEX: usize = 4;
 const AT_COUNTER: usize = 8;
 

@@ -16,8 +16,6 @@ pub const LEN: usize = 8;
 pub const PORT: u16 = 4789;
 /// The I flag: the VNI is valid.
 pub const FLAG_VNI: u8 = 0x08;
-/// First byte of weft's sealed datagrams: no I flag, so a plain VTEP drops them.
-pub const TYPE_SEALED: u8 = 0x80;
 
 const FLAGS: usize = 0;
 const VNI: usize = 4;
@@ -32,13 +30,13 @@ pub const fn header(vni: Vni) -> [u8; LEN] {
 /// Reads the VNI off a datagram's payload. Reserved bits are ignored, as the RFC demands.
 ///
 /// # Errors
-/// [`DropReason::OuterTruncated`], [`DropReason::NotVxlan`], [`DropReason::UnknownIndex`] for a sealed datagram, and
-/// [`DropReason::UnknownVni`] for VNI 0, which no network has.
+/// [`DropReason::OuterTruncated`], [`DropReason::NotVxlan`] without the I flag, and [`DropReason::UnknownVni`] for VNI 0,
+/// which no network has.
 #[inline]
 pub fn parse(datagram: &[u8]) -> Result<Vni, DropReason> {
     let Some(&first) = datagram.get(FLAGS) else { return Err(DropReason::OuterTruncated) };
     if first & FLAG_VNI == 0 {
-        return Err(if first == TYPE_SEALED { DropReason::UnknownIndex } else { DropReason::NotVxlan });
+        return Err(DropReason::NotVxlan);
     }
     let Some(header) = datagram.first_chunk::<LEN>() else { return Err(DropReason::OuterTruncated) };
     let vni = u32::from_be_bytes([0, header[VNI], header[VNI + 1], header[VNI + 2]]);
@@ -96,7 +94,7 @@ mod tests {
             assert_eq!(parse(&good[..len]), Err(DropReason::OuterTruncated), "length {len}");
         }
         assert_eq!(parse(&[0, 0, 0, 0, 0, 0, 7, 0]), Err(DropReason::NotVxlan));
-        assert_eq!(parse(&[0x80, 1, 0, 0, 0, 0, 7, 0]), Err(DropReason::UnknownIndex));
+        assert_eq!(parse(&[0x80, 1, 0, 0, 0, 0, 7, 0]), Err(DropReason::NotVxlan));
         assert_eq!(parse(&[8, 0, 0, 0, 0, 0, 0, 0]), Err(DropReason::UnknownVni));
     }
 }

@@ -47,16 +47,26 @@ pub fn report_overflow(fd: BorrowedFd<'_>) -> io::Result<()> {
     set_option(fd, libc::SOL_SOCKET, libc::SO_RXQ_OVFL, 1)
 }
 
-/// Spreads a reuseport group by the outer source port modulo `sockets`, so that a flow stays with one worker.
+/// Spreads a reuseport group: a plain datagram by its outer source port modulo `sockets`, so that a flow stays with one
+/// worker; a sealed one by its lane modulo `sockets`, so that its replay, from whatever port, meets the same window.
 ///
 /// # Errors
 /// As `setsockopt`.
-pub fn steer_by_source_port(fd: BorrowedFd<'_>, sockets: u32, ipv6: bool) -> io::Result<()> {
+pub fn steer(fd: BorrowedFd<'_>, sockets: u32, ipv6: bool) -> io::Result<()> {
+    use crate::wire::sealed::{AT_LANE, TYPE_CONTROL, TYPE_DATA};
     const NETWORK_HEADER: u32 = -0x10_0000_i32 as u32; // SKF_NET_OFF
     let port_at = NETWORK_HEADER + if ipv6 { 40 } else { 20 };
     let op = |code: u32, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
+    let sealed =
+        |kind: u8, jt, jf| libc::sock_filter { jt, jf, ..op(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, kind.into()) };
+    // Offsets are the UDP payload's. A load beyond its end answers 0, the first socket.
     let mut program = [
+        op(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0),
+        sealed(TYPE_DATA, 3, 0),
+        sealed(TYPE_CONTROL, 2, 0),
         op(libc::BPF_LD | libc::BPF_H | libc::BPF_ABS, port_at),
+        op(libc::BPF_JMP | libc::BPF_JA, 1),
+        op(libc::BPF_LD | libc::BPF_H | libc::BPF_ABS, AT_LANE as u32),
         op(libc::BPF_ALU | libc::BPF_MOD | libc::BPF_K, sockets.max(1)),
         op(libc::BPF_RET | libc::BPF_A, 0),
     ];

@@ -9,6 +9,7 @@
 //! * [`security`]: certificates, tokens, and whom to trust, [`transport`]: connections between nodes.
 //! * [`ipam`]: the addresses of one subnet, [`space`]: those of a whole network that one node has for itself,
 //!   [`blocks`]: those of a cluster's network.
+//! * [`local`]: networks of one host.
 //! * [`table`]: what nodes tell each other about themselves and their stations, [`objects`]: what belongs to the cluster.
 //! * [`cluster`]: all that a node knows of its cluster, as one state machine; [`membership`]: who is there and lives.
 
@@ -18,6 +19,7 @@ pub mod define;
 pub mod exchange;
 pub mod id;
 pub mod ipam;
+pub mod local;
 pub mod membership;
 pub mod network;
 pub mod networks;

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use weft_proto::request::AskedAddress;
 
 use crate::ipam::{Pool, PoolError};
-use crate::network::Network;
+use crate::network::{Network, Subnet};
 
 /// Why an endpoint gets no addresses. Nothing was given to it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -71,8 +71,13 @@ pub struct Space {
 impl Space {
     /// The space of `network`, with no address held.
     pub fn new(network: &Network) -> Space {
-        let pools = network.subnets.iter().map(|s| Pool::new(s.subnet, s.ip_range, s.gateway)).collect();
-        Space { pools, loose: BTreeMap::new(), has_remotes: !network.remotes.is_empty() }
+        Space { has_remotes: !network.remotes.is_empty(), ..Space::of(&network.subnets) }
+    }
+
+    /// The space of these subnets, with no address held.
+    pub fn of(subnets: &[Subnet]) -> Space {
+        let pools = subnets.iter().map(|s| Pool::new(s.subnet, s.ip_range, s.gateway)).collect();
+        Space { pools, loose: BTreeMap::new(), has_remotes: false }
     }
 
     /// Gives `holder` the addresses that it asks for and, of each family that it does not ask for, the next free
@@ -173,7 +178,7 @@ pub(crate) fn family(address: IpAddr) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::{Subnet, tests::sample};
+    use crate::network::tests::sample;
 
     fn space(subnets: &[&str], remotes: &[&str]) -> Space {
         let subnet = |text: &&str| Subnet { subnet: text.parse().unwrap(), gateway: None, ip_range: None };

@@ -1,4 +1,4 @@
-//! The kernel's own devices: what labs, comparisons and tests are wired from. The daemon itself makes none of them.
+//! The kernel's own devices: what labs, comparisons, tests, and networks of one host are wired from.
 
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd};
@@ -7,9 +7,12 @@ use futures_util::StreamExt;
 use ipnet::IpNet;
 use rtnetlink::packet_core::{NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::RouteNetlinkMessage;
-use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkMessage};
+use rtnetlink::packet_route::link::{self, InfoData, InfoVeth, LinkMessage};
 use rtnetlink::packet_route::neighbour::{NeighbourFlags, NeighbourState};
-use rtnetlink::{Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, LinkVxlan, RouteMessageBuilder};
+use rtnetlink::{
+    Handle, LinkBridge, LinkMacVlan, LinkMessageBuilder, LinkUnspec, LinkVeth, LinkVxlan, RouteMessageBuilder,
+};
+use weft_control::local::MacvlanMode;
 use weft_vtep::addr::{Mac, Vni};
 
 use super::link::{LinkError, by_name, inside, set_address, to_io};
@@ -49,6 +52,17 @@ pub fn veth(a: End<'_>, b: End<'_>, mtu: u32) -> Result<(), LinkError> {
 /// Makes a bridge, up.
 pub fn bridge(netns: &Netns, name: &str, mtu: u32) -> Result<(), LinkError> {
     add(netns, name, LinkBridge::new(name).mtu(mtu).build())
+}
+
+/// Makes a macvlan device on the interface `parent`, not yet up.
+pub fn macvlan(netns: &Netns, name: &str, parent: &str, mode: MacvlanMode, mac: Mac) -> Result<(), LinkError> {
+    let mode = match mode {
+        MacvlanMode::Bridge => link::MacVlanMode::Bridge,
+        MacvlanMode::Vepa => link::MacVlanMode::Vepa,
+        MacvlanMode::Private => link::MacVlanMode::Private,
+    };
+    let parent = lookup_index(netns, parent)?;
+    add(netns, name, LinkMacVlan::new(name, parent, mode).address(mac.octets().to_vec()).build())
 }
 
 /// Makes a VXLAN device that learns, up.
@@ -112,6 +126,14 @@ pub fn down(netns: &Netns, name: &str) -> Result<(), LinkError> {
 pub fn mtu(netns: &Netns, name: &str, mtu: u32) -> Result<(), LinkError> {
     with(netns, name, async |handle, index| {
         handle.link().set(LinkUnspec::new_with_index(index).mtu(mtu).build()).execute().await
+    })
+}
+
+/// Gives the link a MAC address. A bridge without one of its own has the lowest of its ports', which come and go.
+pub fn mac(netns: &Netns, name: &str, mac: Mac) -> Result<(), LinkError> {
+    with(netns, name, async |handle, index| {
+        let shape = LinkUnspec::new_with_index(index).address(mac.octets().to_vec());
+        handle.link().set(shape.build()).execute().await
     })
 }
 

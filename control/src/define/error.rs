@@ -19,7 +19,7 @@ pub enum DefineError {
     #[error("there is a network `{0}` already: choose another name, or remove it with `weft network rm {0}`")]
     NameInUse(String),
     /// No such driver.
-    #[error("there is no driver `{0}` in this version: the driver is overlay")]
+    #[error("there is no driver `{0}`: the drivers are overlay, bridge, host and macvlan")]
     Driver(String),
     /// An option is refused.
     #[error(transparent)]

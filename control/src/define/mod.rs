@@ -13,7 +13,7 @@ mod error;
 mod subnets;
 
 pub use error::DefineError;
-pub(crate) use subnets::check_subnets;
+pub(crate) use subnets::{arrange, check_subnets};
 
 /// The smallest MTU of a network without IPv6: what every IPv4 host takes (RFC 791).
 pub const MIN_MTU: u32 = 576;
@@ -63,7 +63,7 @@ pub fn define(asked: CreateNetwork, id: String, around: Surroundings<'_>) -> Res
     if mode == Mode::Sealed && !around.can_seal {
         return Err(DefineError::CannotSeal);
     }
-    let subnets = subnets::arrange(&asked)?;
+    let subnets = arrange(&asked)?;
     Ok(Network {
         vni: vni(asked.vni, &id, around)?,
         mtu: mtu(asked.mtu, &subnets, mode, options, around)?,

@@ -9,7 +9,7 @@ use super::{DefineError, is_broadcast};
 use crate::network::Subnet;
 
 /// The subnets that a user asks for: each gateway and each range goes to the subnet that it is in.
-pub(super) fn arrange(asked: &CreateNetwork) -> Result<Vec<Subnet>, DefineError> {
+pub(crate) fn arrange(asked: &CreateNetwork) -> Result<Vec<Subnet>, DefineError> {
     let plain = |subnet: &IpNet| Subnet { subnet: *subnet, gateway: None, ip_range: None };
     let mut subnets: Vec<_> = asked.subnets.iter().map(plain).collect();
     check_subnets(&subnets)?;

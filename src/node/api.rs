@@ -15,6 +15,7 @@ use weft_control::network::{Mode, Network, Subnet};
 use weft_proto::request::{self, Refused};
 use weft_proto::v1;
 use weft_proto::v1::node_server::Node as NodeService;
+use weft_vtep::addr::Vni;
 use weft_vtep::drops::DropReason;
 use weft_vtep::switch::{FdbKind, Place};
 
@@ -51,9 +52,19 @@ impl Api {
     }
 }
 
+impl Api {
+    /// The VNI of a network that is named, if one is.
+    fn vni_of(&self, reference: Option<String>) -> Result<Option<Vni>, Status> {
+        let Some(reference) = reference else { return Ok(None) };
+        let reference = request::reference(reference, "network").map_err(refused)?;
+        Ok(Some(self.node.tables().network(&reference).map_err(status)?.vni))
+    }
+}
+
 #[tonic::async_trait]
 impl NodeService for Api {
     async fn status(&self, _: Request<v1::StatusRequest>) -> Result<Response<v1::StatusResponse>, Status> {
+        let (alive, agreeing) = self.node.convergence();
         let (identity, tables) = (&self.node.identity, self.node.tables());
         let mode = match identity.mode {
             state::Mode::Standalone => v1::NodeMode::Standalone,
@@ -67,9 +78,9 @@ impl NodeService for Api {
             vxlan_port: identity.vxlan_port.into(),
             mode: mode.into(),
             ready: self.node.is_ready(),
-            members_alive: 1,
-            members_agreeing: 1,
-            control_port: 0,
+            members_alive: count(alive),
+            members_agreeing: count(agreeing),
+            control_port: if identity.mode == state::Mode::Cluster { identity.control_port.into() } else { 0 },
             sessions: Vec::new(),
             networks: count(tables.networks.len()),
             endpoints: count(tables.endpoints.len()),
@@ -77,44 +88,48 @@ impl NodeService for Api {
     }
 
     async fn members(&self, _: Request<v1::MembersRequest>) -> Result<Response<v1::MembersResponse>, Status> {
-        let identity = &self.node.identity;
-        let itself = v1::Member {
-            name: identity.name.clone(),
-            id: identity.id.clone(),
-            address: identity.advertise.to_string(),
-            state: v1::MemberState::Alive.into(),
-            signer: false,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-        };
-        Ok(Response::new(v1::MembersResponse { members: vec![itself] }))
+        Ok(Response::new(v1::MembersResponse { members: self.node.members() }))
     }
 
-    async fn remove_member(&self, _: Request<v1::RemoveMemberRequest>) -> Result<Response<v1::Member>, Status> {
-        Err(status(NodeError::NeedsCluster))
+    async fn remove_member(&self, request: Request<v1::RemoveMemberRequest>) -> Result<Response<v1::Member>, Status> {
+        let reference = request::reference(request.into_inner().member, "member").map_err(refused)?;
+        self.change(move |node| node.remove_member(&reference)).await
     }
 
     async fn leave(&self, _: Request<v1::LeaveRequest>) -> Result<Response<v1::LeaveResponse>, Status> {
-        Err(status(NodeError::NeedsCluster))
+        let _turn = self.node.turn().await;
+        self.node.say_goodbye().await.map_err(status)?;
+        self.node.dir.forget().map_err(|error| status(error.into()))?;
+        self.node.over.notify_one();
+        Ok(Response::new(v1::LeaveResponse {}))
     }
 
-    async fn create_token(&self, _: Request<v1::CreateTokenRequest>) -> Result<Response<v1::Token>, Status> {
-        Err(status(NodeError::NeedsCluster))
+    async fn create_token(&self, request: Request<v1::CreateTokenRequest>) -> Result<Response<v1::Token>, Status> {
+        let asked = request.into_inner();
+        self.change(move |node| node.create_token(&asked)).await
     }
 
     async fn list_tokens(&self, _: Request<v1::ListTokensRequest>) -> Result<Response<v1::ListTokensResponse>, Status> {
-        Err(status(NodeError::NeedsCluster))
+        Ok(Response::new(v1::ListTokensResponse { tokens: self.node.tokens().map_err(status)? }))
     }
 
-    async fn remove_token(&self, _: Request<v1::RemoveTokenRequest>) -> Result<Response<v1::Token>, Status> {
-        Err(status(NodeError::NeedsCluster))
+    async fn remove_token(&self, request: Request<v1::RemoveTokenRequest>) -> Result<Response<v1::Token>, Status> {
+        let id = request::reference(request.into_inner().id, "token").map_err(refused)?;
+        self.change(move |node| node.remove_token(&id)).await
     }
 
-    async fn set_signer(&self, _: Request<v1::SetSignerRequest>) -> Result<Response<v1::Member>, Status> {
-        Err(status(NodeError::NeedsCluster))
+    async fn set_signer(&self, request: Request<v1::SetSignerRequest>) -> Result<Response<v1::Member>, Status> {
+        let asked = request.into_inner();
+        let reference = request::reference(asked.member, "member").map_err(refused)?;
+        self.change(move |node| node.set_signer(&reference, asked.signer)).await
     }
 
-    async fn neighbors(&self, _: Request<v1::NeighborsRequest>) -> Result<Response<v1::NeighborsResponse>, Status> {
-        Err(status(NodeError::NeedsCluster))
+    async fn neighbors(
+        &self,
+        request: Request<v1::NeighborsRequest>,
+    ) -> Result<Response<v1::NeighborsResponse>, Status> {
+        let only = self.vni_of(request.into_inner().network)?;
+        Ok(Response::new(v1::NeighborsResponse { neighbors: self.node.neighbors(only).map_err(status)? }))
     }
 
     async fn rekey(&self, _: Request<v1::RekeyRequest>) -> Result<Response<v1::RekeyResponse>, Status> {
@@ -182,14 +197,8 @@ impl NodeService for Api {
 
     async fn fdb(&self, request: Request<v1::FdbRequest>) -> Result<Response<v1::FdbResponse>, Status> {
         self.node.check_ready().map_err(status)?;
+        let only = self.vni_of(request.into_inner().network)?;
         let tables = self.node.tables();
-        let only = match request.into_inner().network {
-            Some(reference) => {
-                let reference = request::reference(reference, "network").map_err(refused)?;
-                Some(tables.network(&reference).map_err(status)?.vni)
-            }
-            None => None,
-        };
         let names: HashMap<_, _> = tables.networks.values().map(|n| (n.vni, n.name.as_str())).collect();
         let live = tables.endpoints.values();
         let ports: HashMap<_, _> = live.filter_map(|l| Some((l.port?.id, l.endpoint.id.as_str()))).collect();

@@ -68,13 +68,10 @@ pub struct Config {
 }
 
 impl Config {
-    /// The node's identity: what is remembered, changed by what was said this time.
-    ///
-    /// Name, address and ports may be changed by a restart. How a node lives may not: its networks belong to that life.
-    /// `towards` is a host that the node has to reach, which decides on its address where it has several.
-    pub fn identity(&self, remembered: Option<&Identity>, towards: Option<IpAddr>) -> Result<Identity> {
+    /// How the node lives.
+    pub fn mode(&self, remembered: Option<&Identity>) -> Result<Mode> {
         let dir = self.state_dir.display();
-        let mode = match (self.start.mode(), remembered.map(|r| r.mode)) {
+        match (self.start.mode(), remembered.map(|r| r.mode)) {
             (None, None) => bail!(
                 "{dir} remembers no node, so say how this one starts: with --bootstrap, --join HOST --token-file F, or \
                  --standalone"
@@ -84,8 +81,16 @@ impl Config {
                  --state-dir",
                 if mode == Mode::Standalone { "stands alone" } else { "is a member of a cluster" }
             ),
-            (said, mode) => said.or(mode).unwrap_or(Mode::Standalone),
-        };
+            (said, mode) => Ok(said.or(mode).unwrap_or(Mode::Standalone)),
+        }
+    }
+
+    /// The node's identity: what is remembered, changed by what was said this time.
+    ///
+    /// Name, address and ports may be changed by a restart. How a node lives may not: its networks belong to that life.
+    /// `towards` is a host that the node has to reach, which decides on its address where it has several.
+    pub fn identity(&self, remembered: Option<&Identity>, towards: Option<IpAddr>) -> Result<Identity> {
+        let mode = self.mode(remembered)?;
         let name = match self.name.clone().or(remembered.map(|r| r.name.clone())) {
             Some(name) => name,
             None => host_name()?,

@@ -16,13 +16,15 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
+use weft_control::transport::listener::Listener;
 use weft_proto::v1::DESCRIPTORS;
 use weft_proto::v1::node_server::NodeServer;
 use weft_vtep::io::{StartError, Vtep, VtepConfig};
 
 use super::Node;
 use super::api::Api;
-use super::config::Config;
+use super::cluster::enter as cluster;
+use super::config::{Config, Start};
 use super::error::device_advice;
 use super::notify::{self, Ending};
 use super::reconcile::PERIOD;
@@ -39,32 +41,33 @@ pub async fn run(config: Config) -> Result<()> {
     let mut ending = Ending::watch(config.until_stdin_closes)?;
     let dir = StateDir::open(&config.state_dir)?;
     let state = dir.load()?;
-    let identity = config.identity(state.as_ref().map(|s| &s.node), None)?;
-    if identity.mode == Mode::Cluster {
-        bail!("this version of weft has standalone nodes only, it makes and joins no cluster: use --standalone");
-    }
+    let remembered = state.as_ref().map(|s| &s.node);
     let (socket, listener) = ApiSocket::bind(&config.socket)?;
+    let (identity, membership) = match config.mode(remembered)? {
+        Mode::Standalone => (config.identity(remembered, None)?, None),
+        Mode::Cluster => {
+            let (identity, entry) = cluster::enter(&config, &dir, remembered).await?;
+            let membership = entry.membership(&identity, &dir)?;
+            (identity, Some(membership))
+        }
+    };
     let vtep = start_vtep(&identity, &config)?;
     let (networks, endpoints) = state.map(|s| (s.networks, s.endpoints)).unwrap_or_default();
     let state = State::new(identity.clone(), networks, endpoints);
 
-    let node = Arc::new(Node::new(identity, vtep, dir));
+    let node = Arc::new(Node::new(identity, vtep, dir, membership));
+    let control_port = cluster::listen(&node).await?;
     let (stop, server) = serve(&node, listener)?;
-    let restored = {
-        let (turn, node) = (node.turn().await, Arc::clone(&node));
-        spawn_blocking(move || {
-            let _turn = turn;
-            node.restore(state)
-        })
+    let mut ended = tokio::select! {
+        ready = get_ready(&node, state, control_port, &config) => ready.map(Some),
+        () = ending.wait() => Ok(None),
     };
-    let outcome = tokio::select! {
-        restored = restored => restored.context("the daemon failed while it restored its state").flatten(),
-        () = ending.wait() => return Ok(()),
-    };
-    if outcome.is_ok() {
+    if let Ok(Some(_)) = &ended {
+        node.set_ready();
         notify::ready();
         tokio::select! {
             () = ending.wait() => {}
+            () = node.over.notified() => {}
             () = look_after(&node) => {}
         }
     }
@@ -74,7 +77,33 @@ pub async fn run(config: Config) -> Result<()> {
     // A change that is under way is finished; a client that does not hang up is not waited for.
     let _turn = node.turn().await;
     let _ = timeout(FAREWELL, server).await;
-    outcome
+    let living = ended.as_mut().ok().and_then(Option::take).flatten();
+    if let Some((stop, server)) = living {
+        drop(stop);
+        let _ = timeout(FAREWELL, server).await;
+    }
+    ended.map(drop)
+}
+
+/// A member's control port, as long as the sender lives.
+type Living = Option<(oneshot::Sender<()>, JoinHandle<()>)>;
+
+/// Restores the state, and on a member takes up with the others.
+async fn get_ready(node: &Arc<Node>, state: State, control_port: Option<Listener>, config: &Config) -> Result<Living> {
+    let restored = {
+        let (turn, node) = (node.turn().await, Arc::clone(node));
+        spawn_blocking(move || {
+            let _turn = turn;
+            node.restore(state)
+        })
+    };
+    restored.await.context("the daemon failed while it restored its state").flatten()?;
+    let living = control_port.and_then(|port| node.live(port));
+    if let Start::Bootstrap { token_out: Some(path) } = &config.start {
+        node.write_token(path)?;
+    }
+    node.catch_up().await;
+    Ok(living)
 }
 
 fn start_vtep(identity: &Identity, config: &Config) -> Result<Vtep> {

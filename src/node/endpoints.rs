@@ -7,7 +7,7 @@
 use ipnet::IpNet;
 use tracing::{info, warn};
 use weft_control::network::Network;
-use weft_proto::request;
+use weft_proto::request::{self, AskedAddress};
 use weft_vtep::addr::{Mac, PortId};
 use weft_vtep::io::Tap;
 
@@ -25,23 +25,41 @@ impl Node {
         let mac = self.choose_mac(&network, asked.mac)?;
         self.check_underlay(&network)?;
         let id = new_id();
-        let ips = match self.tables_mut().spaces.get_mut(&network.id) {
-            Some(space) => space.assign(&asked.ips, &id)?,
-            None => Vec::new(),
-        };
+        let ips = self.give_addresses(&network, &asked.ips, &id)?;
         match self.make_endpoint(&network, &asked, &id, mac, ips) {
             Ok(live) => {
                 let endpoint = live.endpoint.clone();
                 self.tables_mut().endpoints.insert(id, live);
+                if let Err(error) = self.announce(&network, &endpoint) {
+                    // It holds what was refused and nothing else: nobody has seen it.
+                    self.detach(&endpoint.id)?;
+                    return Err(error);
+                }
                 info!(endpoint = endpoint.id, network = network.name, netns = %endpoint.netns.display(), "attached");
                 Ok((endpoint, network))
             }
             Err(error) => {
-                if let Some(space) = self.tables_mut().spaces.get_mut(&network.id) {
-                    space.undo(&id);
+                match &self.membership {
+                    Some(membership) => membership.release(&network, &id),
+                    None => {
+                        if let Some(space) = self.tables_mut().spaces.get_mut(&network.id) {
+                            space.undo(&id);
+                        }
+                    }
                 }
                 Err(error)
             }
+        }
+    }
+
+    /// The endpoint's addresses: in a cluster's network those of this node's share.
+    fn give_addresses(&self, network: &Network, asked: &[AskedAddress], id: &str) -> Result<Vec<IpNet>, NodeError> {
+        if let Some(membership) = &self.membership {
+            return Ok(membership.assign(network, asked, id)?);
+        }
+        match self.tables_mut().spaces.get_mut(&network.id) {
+            Some(space) => Ok(space.assign(asked, id)?),
+            None => Ok(Vec::new()),
         }
     }
 
@@ -120,9 +138,24 @@ impl Node {
                 space.release(&endpoint.id);
             }
         }
+        self.forget_announced(&endpoint);
         info!(endpoint = endpoint.id, "detached");
         let network = self.network_name(&endpoint);
         Ok((endpoint, network))
+    }
+
+    /// Takes back from the cluster what it was told of an endpoint.
+    fn forget_announced(&self, endpoint: &Endpoint) {
+        let Some(membership) = &self.membership else { return };
+        let (network, last) = {
+            let tables = self.tables();
+            let network = tables.networks.values().find(|network| network.id == endpoint.network).cloned();
+            (network, tables.endpoints_of(&endpoint.network).next().is_none())
+        };
+        if let Some(network) = network {
+            self.withdraw(network.vni, endpoint, last);
+            membership.release(&network, &endpoint.id);
+        }
     }
 
     /// The name of an endpoint's network.

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::IpAddr;
 
+use weft_control::blocks::AddressError;
 use weft_control::define::DefineError;
 use weft_control::network::{Lookup, Mode};
 use weft_control::space::AssignError;
@@ -52,6 +53,41 @@ pub enum NodeError {
     /// The name, or the beginning of an id, is not enough.
     #[error("`{0}` could be several members: give an id")]
     SeveralMembers(String),
+    /// A node does not remove itself.
+    #[error("a node cannot remove itself: run `weft leave` here, or `weft members rm` on another member")]
+    RemoveSelf,
+    /// Only a signer's word removes a member.
+    #[error("this node is no signer, and only a signer can remove {0}: run it on one (`weft members` shows them)")]
+    NoSigner(String),
+    /// Nobody would be left to let others in.
+    #[error("{0} is the only signer: give another member the CA's key first, with `weft signer add`")]
+    LastSigner(String),
+    /// There is no such token.
+    #[error("there is no join token `{0}`; `weft token ls` lists those that exist")]
+    NoSuchToken(String),
+    /// The node has endpoints, and so is of use to somebody.
+    #[error("this node has {0} endpoint(s): detach them first, with `weft detach`")]
+    LeaveWithEndpoints(usize),
+    /// The cluster takes no more objects.
+    #[error("the cluster has as many networks as it can: remove one first")]
+    ClusterFull,
+    /// The MAC address moved too often.
+    #[error(
+        "the MAC address {0} moved between nodes too often and is frozen where it is: two containers have it; \
+             choose another, or wait until it was quiet for 3 minutes"
+    )]
+    MacFrozen(Mac),
+    /// No address is to be had.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// The network is in use on other nodes.
+    #[error("the network `{network}` has endpoints on other nodes ({nodes}): detach them there first")]
+    HasEndpointsElsewhere {
+        /// The network.
+        network: String,
+        /// Their names, as text.
+        nodes: String,
+    },
     /// The network is in use.
     #[error("the network `{network}` has endpoints ({endpoints}): detach them first, with `weft detach`")]
     HasEndpoints {

@@ -25,7 +25,6 @@ impl Default for Events {
 
 impl Events {
     /// Records that something happened. `kind` is a word, `text` one line.
-    #[allow(dead_code)] // standalone nodes have nothing to tell yet
     pub(super) fn record(&self, kind: &str, text: String) {
         tracing::info!(event = kind, "{text}");
         let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());

@@ -6,6 +6,7 @@
 //! back after a restart and notices those whose namespace has gone.
 
 pub mod api;
+mod cluster;
 pub mod config;
 pub mod daemon;
 mod endpoints;
@@ -21,6 +22,7 @@ pub mod state;
 mod tables;
 pub mod underlay;
 
+pub use cluster::Membership;
 pub use error::NodeError;
 pub use tables::Node;
 use tables::new_id;

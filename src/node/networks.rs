@@ -22,8 +22,23 @@ impl Node {
             let tables = self.tables();
             let networks: Vec<_> = tables.networks.values().collect();
             let tunnel = self.identity.advertise;
-            define(asked, new_id(), Surroundings { networks: &networks, tunnel, underlay_mtu, can_seal: false, in_cluster: false })?
+            define(
+                asked,
+                new_id(),
+                Surroundings {
+                    networks: &networks,
+                    tunnel,
+                    underlay_mtu,
+                    can_seal: false,
+                    in_cluster: self.membership.is_some(),
+                },
+            )?
         };
+        if self.membership.is_some() {
+            self.publish_network(&network)?;
+            info!(network = network.name, vni = network.vni.get(), "network made");
+            return Ok(network);
+        }
         self.vtep.add_network(spec(&network).map_err(DefineError::from)?)?;
         let mut state = self.state();
         state.networks.push(network.clone());
@@ -52,6 +67,10 @@ impl Node {
             }
             network
         };
+        if self.membership.is_some() {
+            self.unpublish_network(&network)?;
+            return Ok(network);
+        }
         let mut state = self.state();
         state.networks.retain(|n| n.id != network.id);
         self.dir.save(&state)?;

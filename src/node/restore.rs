@@ -21,6 +21,9 @@ impl Node {
     /// A network that cannot be restored is an error: nothing of the state may be lost by going on without it. An
     /// endpoint that cannot is kept as lost, since its sandbox may rightly have ended while no daemon was looking.
     pub fn restore(&self, state: State) -> Result<()> {
+        if self.membership.is_some() {
+            return self.restore_member(state);
+        }
         let mut tables = Tables::default();
         for network in state.networks {
             let what = || format!("cannot restore the network {}", network.name);
@@ -38,7 +41,25 @@ impl Node {
         *self.tables_mut() = tables;
         // Only now is what this start said anew, such as another address, known to work.
         self.dir.save(&self.state())?;
-        self.set_ready();
+        Ok(())
+    }
+
+    /// As [`Node::restore`], on a member: the networks are the cluster's, as it was when this node saw it last.
+    fn restore_member(&self, state: State) -> Result<()> {
+        self.adopt_networks();
+        self.restore_blocks()?;
+        let mut tables = self.tables().clone();
+        for endpoint in state.endpoints {
+            let live = self.restore_endpoint(&mut tables, endpoint);
+            let network = tables.networks.values().find(|network| network.id == live.endpoint.network).cloned();
+            if let Some(network) = network {
+                self.restore_announced(&network, &live);
+            }
+            tables.endpoints.insert(live.endpoint.id.clone(), live);
+        }
+        self.tables_mut().endpoints = tables.endpoints;
+        self.dir.save(&self.state())?;
+        self.all_announced();
         Ok(())
     }
 

@@ -180,6 +180,11 @@ impl StateDir {
         Ok(StateDir { dir: dir.to_owned(), file: dir.join("state.json"), _lock: lock })
     }
 
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.dir
+    }
+
     /// Reads the state, `None` if there is none yet.
     pub fn load(&self) -> Result<Option<State>, StateError> {
         let text = match fs::read(&self.file) {
@@ -201,6 +206,18 @@ impl StateDir {
     pub fn prepare(&self, state: &State) -> Result<Prepared<'_>, StateError> {
         let text = serde_json::to_vec_pretty(state).map_err(io::Error::from);
         self.prepare_file(&self.file, &text.map_err(system("write the state in", &self.dir))?)
+    }
+
+    /// Removes all that is remembered, for good.
+    pub fn forget(&self) -> Result<(), StateError> {
+        let doing = || system("empty the state directory", &self.dir);
+        for entry in fs::read_dir(&self.dir).map_err(doing())? {
+            let entry = entry.map_err(doing())?;
+            if entry.file_name() != "lock" && entry.path().is_file() {
+                fs::remove_file(entry.path()).map_err(doing())?;
+            }
+        }
+        Ok(())
     }
 
     /// Replaces the state.

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use rand::random;
-use tokio::sync::{OwnedMutexGuard, watch};
+use tokio::sync::{Notify, OwnedMutexGuard, watch};
 use weft_control::network::Network;
 use weft_control::space::Space;
 use weft_vtep::addr::PortId;
 use weft_vtep::io::Vtep;
 
 use super::NodeError;
+use super::cluster::Membership;
 use super::events::Events;
 use super::state::{Endpoint, Identity, State, StateDir};
 
@@ -25,6 +26,10 @@ pub struct Node {
     pub(super) vtep: Vtep,
     pub(super) dir: StateDir,
     pub(super) events: Events,
+    /// `None` on a node that stands alone.
+    pub(super) membership: Option<Arc<Membership>>,
+    /// What ends the daemon from within.
+    pub(super) over: Notify,
     tables: RwLock<Tables>,
     ready: watch::Sender<bool>,
     turn: Arc<tokio::sync::Mutex<()>>,
@@ -62,9 +67,9 @@ pub(super) struct Port {
 
 impl Node {
     /// A node without networks, not yet ready.
-    pub fn new(identity: Identity, vtep: Vtep, dir: StateDir) -> Node {
+    pub fn new(identity: Identity, vtep: Vtep, dir: StateDir, membership: Option<Arc<Membership>>) -> Node {
         let (events, tables, ready) = (Events::default(), RwLock::default(), watch::Sender::new(false));
-        Node { identity, vtep, dir, events, tables, ready, turn: Arc::default() }
+        Node { identity, vtep, dir, events, membership, over: Notify::new(), tables, ready, turn: Arc::default() }
     }
 
     /// Waits for the turn to change the node.
@@ -104,7 +109,9 @@ impl Node {
     pub(super) fn state(&self) -> State {
         let tables = self.tables();
         let endpoints = tables.endpoints.values().map(|l| l.endpoint.clone()).collect();
-        State::new(self.identity.clone(), tables.networks.values().cloned().collect(), endpoints)
+        // A cluster's networks are the cluster's, and remembered with its other objects.
+        let networks = if self.membership.is_some() { Vec::new() } else { tables.networks.values().cloned().collect() };
+        State::new(self.identity.clone(), networks, endpoints)
     }
 }
 

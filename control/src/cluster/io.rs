@@ -113,7 +113,8 @@ pub enum Input {
     },
     /// This node leaves: it takes back all its records and says goodbye, until [`Output::Left`].
     Leave,
-    /// A node is gone for good. Written as an object, unless there is one: every member then refuses it.
+    /// A node is gone for good, says a denial that the caller has verified: objects can be written by any member, so the
+    /// core believes none of them by itself.
     Evict(NodeId),
 }
 

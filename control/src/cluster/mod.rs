@@ -29,7 +29,7 @@ use crate::id::{NodeId, Origin};
 use crate::membership::neighbours::{FULL_MESH, neighbours};
 use crate::membership::random::SplitMix;
 use crate::membership::{Identity, Membership, State};
-use crate::objects::{Kind, Objects};
+use crate::objects::Objects;
 use crate::table::{self, Key, NodeRecord, Table, Value, wire};
 use links::{Links, Step};
 
@@ -136,12 +136,7 @@ impl Cluster {
             }
             Input::RemoveObject { kind, id } => drop(self.objects.remove(now.wall_ms, kind, &id)),
             Input::Leave => self.leave(mono),
-            Input::Evict(node) => {
-                let id = node.to_string();
-                if self.objects.get(Kind::Denied, &id).is_none() {
-                    return self.handle(now, Input::PutObject { kind: Kind::Denied, id, value: b"{}".to_vec() });
-                }
-            }
+            Input::Evict(node) => self.evict(mono, node),
         }
         self.run(now);
     }
@@ -280,6 +275,9 @@ impl Cluster {
     }
 
     fn evict(&mut self, mono: Duration, node: NodeId) {
+        if self.table.is_gone(node) {
+            return;
+        }
         if node == self.me.origin.node {
             return self.outputs.push_back(Output::Event(Event::EvictedHere));
         }
@@ -298,7 +296,7 @@ impl Cluster {
     fn run(&mut self, now: Now) {
         let mono = now.mono;
         while let Some(change) = self.objects.poll_change() {
-            self.object_changed(mono, change);
+            self.object_changed(change);
         }
         self.membership.run(mono);
         while let Some(action) = self.membership.poll() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Cluster, Event, Member, Output, Who};
 use crate::id::NodeId;
 use crate::membership::{Action, Identity, State};
-use crate::objects::{Kind, ObjectChange};
+use crate::objects::ObjectChange;
 use crate::table::{Change, NodeRecord};
 
 impl Cluster {
@@ -46,11 +46,8 @@ impl Cluster {
         self.outputs.push_back(Output::MemberChanged(member));
     }
 
-    pub(super) fn object_changed(&mut self, mono: Duration, change: ObjectChange) {
+    pub(super) fn object_changed(&mut self, change: ObjectChange) {
         let ObjectChange { kind, id, value } = change;
-        if let (Kind::Denied, Ok(node), Some(_)) = (kind, id.parse(), &value) {
-            self.evict(mono, node);
-        }
         self.outputs.push_back(Output::ObjectChanged { kind, id, value });
         self.outputs.push_back(Output::SaveObjects);
     }

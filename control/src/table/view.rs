@@ -264,6 +264,12 @@ impl Table {
         Some((mac, self.at(at).node))
     }
 
+    /// The nodes that have a record of a key, this one and dead ones included.
+    pub fn claimants(&self, key: &Key) -> impl Iterator<Item = NodeId> {
+        let claims = self.store.claims(self.store.head(key, ME));
+        claims.filter(|(_, record)| record.op.value().is_some()).map(|(_, record)| self.at(record.source).node)
+    }
+
     /// The nodes on a network's flood list, this one included if it is.
     pub fn members(&self, vni: Vni) -> impl Iterator<Item = NodeId> {
         let all = self.members.range((vni, 0)..=(vni, u32::MAX)).map(|(_, at)| self.at(*at));

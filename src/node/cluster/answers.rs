@@ -1,0 +1,245 @@
+//! What the user asks and orders about the cluster.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use weft_control::cluster::{Input, Member};
+use weft_control::id::NodeId;
+use weft_control::membership::State;
+use weft_control::objects::Kind;
+use weft_control::security::ca::CaHash;
+use weft_control::security::token::{Token, TokenRecord};
+use weft_proto::v1;
+use weft_vtep::addr::Vni;
+
+use super::Membership;
+use crate::node::{Node, NodeError};
+
+/// How long a farewell may take to reach the others.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+impl Node {
+    fn cluster(&self) -> Result<&Arc<Membership>, NodeError> {
+        self.check_ready()?;
+        self.membership.as_ref().ok_or(NodeError::NeedsCluster)
+    }
+
+    /// All members that are known; on a node that stands alone itself.
+    pub(in crate::node) fn members(&self) -> Vec<v1::Member> {
+        let Some(membership) = &self.membership else {
+            return vec![v1::Member {
+                name: self.identity.name.clone(),
+                id: self.identity.id.clone(),
+                address: self.identity.advertise.to_string(),
+                state: v1::MemberState::Alive.into(),
+                signer: false,
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+            }];
+        };
+        let mut members: Vec<_> =
+            membership.core.look(|cluster| cluster.members().map(|member| wire(cluster, &member)).collect());
+        members.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+        members
+    }
+
+    /// Members that answer, and those of them whose tables are this node's; itself included.
+    pub(in crate::node) fn convergence(&self) -> (usize, usize) {
+        let Some(membership) = &self.membership else { return (1, 1) };
+        membership.core.look(|cluster| {
+            let alive = cluster.members().filter(|member| member.state.is_active()).count();
+            (alive, 1 + cluster.agreeing())
+        })
+    }
+
+    /// The member with this name, id, or beginning of an id.
+    fn find_member(&self, reference: &str) -> Result<v1::Member, NodeError> {
+        let members = self.members();
+        let named: Vec<_> = members.iter().filter(|m| m.id == reference || m.name == reference).collect();
+        let begins = |m: &&v1::Member| !reference.is_empty() && m.id.starts_with(reference);
+        let found = if named.is_empty() { members.iter().filter(begins).collect() } else { named };
+        match found.as_slice() {
+            [] => Err(NodeError::NoSuchMember(reference.to_owned())),
+            [one] => Ok((*one).clone()),
+            _ => Err(NodeError::SeveralMembers(reference.to_owned())),
+        }
+    }
+
+    /// Removes a member for good.
+    pub(in crate::node) fn remove_member(&self, reference: &str) -> Result<v1::Member, NodeError> {
+        let membership = self.cluster()?;
+        let member = self.find_member(reference)?;
+        let node = id_of(&member)?;
+        if node == membership.me {
+            return Err(NodeError::RemoveSelf);
+        }
+        let authority = membership.authority().ok_or_else(|| NodeError::NoSigner(member.name.clone()))?;
+        let (kind, id) = (Kind::Signer, member.id.clone());
+        membership.core.tell_all([membership.denial(&authority, node), Input::RemoveObject { kind, id }]);
+        // Who is out may know the CA's key, and the others' certificates do not depend on it for long.
+        if member.signer {
+            membership.rotate_ca(&authority);
+            self.save_secrets(membership);
+        }
+        membership.unsaved.mark_objects();
+        self.watch_signers(membership);
+        Ok(v1::Member { state: v1::MemberState::Dead.into(), ..member })
+    }
+
+    /// Makes a member a signer, or none any more.
+    pub(in crate::node) fn set_signer(&self, reference: &str, signer: bool) -> Result<v1::Member, NodeError> {
+        let membership = self.cluster()?;
+        let member = self.find_member(reference)?;
+        let (kind, id) = (Kind::Signer, member.id.clone());
+        let named: Vec<String> =
+            membership.core.look(|cluster| cluster.objects().iter(Kind::Signer).map(|(id, _)| id.to_owned()).collect());
+        if !signer && named == [id.clone()] {
+            return Err(NodeError::LastSigner(member.name));
+        }
+        membership.core.tell(match signer {
+            true => Input::PutObject { kind, id, value: b"{}".to_vec() },
+            false => Input::RemoveObject { kind, id },
+        });
+        self.watch_signers(membership);
+        Ok(v1::Member { signer, ..member })
+    }
+
+    /// A cluster with one signer lets nobody in once that one is lost.
+    fn watch_signers(&self, membership: &Membership) {
+        let signers = membership.core.look(|cluster| cluster.objects().iter(Kind::Signer).count());
+        if signers < 2 {
+            let text = format!(
+                "the cluster has {signers} signer(s): add one with `weft signer add`, so that joins and \
+                                renewals outlive it"
+            );
+            self.events.record("few_signers", text);
+        }
+    }
+
+    /// A new join token and the cluster's record of it.
+    pub(in crate::node) fn new_token(
+        &self,
+        life: Duration,
+        uses: Option<u32>,
+    ) -> Result<(Token, TokenRecord), NodeError> {
+        let membership = self.membership.as_ref().ok_or(NodeError::NeedsCluster)?;
+        let root = membership.trust.credentials().roots().first().map(|root| CaHash::of(root));
+        let (token, record) = Token::create(root.ok_or(NodeError::NotReady)?, life, uses, SystemTime::now());
+        let id = record.id.to_string();
+        membership.core.tell(Input::PutObject { kind: Kind::Token, id, value: record.to_json() });
+        Ok((token, record))
+    }
+
+    /// Makes a join token.
+    pub(in crate::node) fn create_token(&self, asked: &v1::CreateTokenRequest) -> Result<v1::Token, NodeError> {
+        self.cluster()?;
+        let life =
+            if asked.ttl_seconds == 0 { super::enter::TOKEN_LIFE } else { Duration::from_secs(asked.ttl_seconds) };
+        let (token, record) = self.new_token(life, Some(asked.uses).filter(|uses| *uses > 0))?;
+        Ok(v1::Token { token: token.to_string(), ..token_out(&record) })
+    }
+
+    /// The join tokens.
+    pub(in crate::node) fn tokens(&self) -> Result<Vec<v1::Token>, NodeError> {
+        let membership = self.cluster()?;
+        let records: Vec<TokenRecord> = membership.core.look(|cluster| {
+            let all = cluster.objects().iter(Kind::Token);
+            all.filter_map(|(_, object)| TokenRecord::from_json(object.value.as_deref()?).ok()).collect()
+        });
+        Ok(records.iter().map(token_out).collect())
+    }
+
+    /// Revokes a join token.
+    pub(in crate::node) fn remove_token(&self, id: &str) -> Result<v1::Token, NodeError> {
+        let membership = self.cluster()?;
+        let token = self.tokens()?.into_iter().find(|token| token.id == id);
+        let token = token.ok_or_else(|| NodeError::NoSuchToken(id.to_owned()))?;
+        membership.core.tell(Input::RemoveObject { kind: Kind::Token, id: id.to_owned() });
+        Ok(token)
+    }
+
+    /// Who answers for which address, in one network or in all.
+    pub(in crate::node) fn neighbors(&self, only: Option<Vni>) -> Result<Vec<v1::Neighbor>, NodeError> {
+        let membership = self.cluster()?;
+        let names: Vec<_> = self.tables().networks.values().map(|n| (n.vni, n.name.clone())).collect();
+        let mut neighbors: Vec<_> = membership.core.look(|cluster| {
+            let table = cluster.table();
+            let all = table.neighbors().filter(|(vni, ..)| only.is_none_or(|asked| asked == *vni));
+            let row = |(vni, ip, mac, node): (Vni, std::net::IpAddr, weft_vtep::addr::Mac, NodeId)| {
+                let network = names.iter().find(|(of, _)| *of == vni)?.1.clone();
+                let record = table.node(node);
+                let name = record.map_or_else(|| node.to_string(), |record| record.name.clone());
+                let vtep = record.map(|record| record.address.to_string()).unwrap_or_default();
+                Some((
+                    vni,
+                    ip,
+                    v1::Neighbor {
+                        network,
+                        vni: vni.get(),
+                        ip: ip.to_string(),
+                        mac: mac.octets().to_vec(),
+                        node: name,
+                        vtep,
+                    },
+                ))
+            };
+            all.filter_map(row).collect()
+        });
+        neighbors.sort_by_key(|(vni, ip, _)| (*vni, *ip));
+        Ok(neighbors.into_iter().map(|(.., neighbor)| neighbor).collect())
+    }
+
+    /// Says goodbye to the others. The caller ends the daemon and forgets that it was a member.
+    pub(in crate::node) async fn say_goodbye(&self) -> Result<(), NodeError> {
+        let membership = self.cluster()?;
+        let endpoints: Vec<_> = self.tables().endpoints.keys().cloned().collect();
+        if !endpoints.is_empty() {
+            return Err(NodeError::LeaveWithEndpoints(endpoints.len()));
+        }
+        let id = membership.me.to_string();
+        let others = membership.core.look(|cluster| cluster.members().filter(|m| m.state.is_active()).count() > 1);
+        let signers = membership
+            .core
+            .look(|cluster| cluster.objects().iter(Kind::Signer).filter(|(other, _)| *other != id).count());
+        if others && signers == 0 {
+            return Err(NodeError::LastSigner(self.identity.name.clone()));
+        }
+        membership.core.tell(Input::RemoveObject { kind: Kind::Signer, id });
+        // The farewell ends all exchange: what is said before it has to be on its way.
+        tokio::time::sleep(FAREWELL).await;
+        membership.core.tell(Input::Leave);
+        tokio::time::sleep(FAREWELL).await;
+        Ok(())
+    }
+}
+
+fn id_of(member: &v1::Member) -> Result<NodeId, NodeError> {
+    member.id.parse().map_err(|_| NodeError::NoSuchMember(member.id.clone()))
+}
+
+fn token_out(record: &TokenRecord) -> v1::Token {
+    v1::Token {
+        id: record.id.to_string(),
+        token: String::new(),
+        created: record.created,
+        expires: record.expires,
+        uses_left: record.uses_left(),
+    }
+}
+
+fn wire(cluster: &weft_control::cluster::Cluster, member: &Member) -> v1::Member {
+    let state = match member.state {
+        State::Alive => v1::MemberState::Alive,
+        State::Suspect => v1::MemberState::Suspect,
+        State::Dead => v1::MemberState::Dead,
+        State::Left => v1::MemberState::Left,
+    };
+    let id = member.node.to_string();
+    v1::Member {
+        name: member.name.clone().unwrap_or_else(|| id.clone()),
+        address: member.address.ip().to_string(),
+        state: state.into(),
+        signer: cluster.objects().get(Kind::Signer, &id).is_some(),
+        version: cluster.table().node(member.node).map(|record| record.version.clone()).unwrap_or_default(),
+        id,
+    }
+}

@@ -1,0 +1,255 @@
+//! How a node becomes a member of a cluster, and one again after a restart.
+
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context, Result, bail, ensure};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tonic::service::Routes;
+use weft_control::cluster::{Cluster, Config as CoreConfig, Input, Me, PROTOCOL, Saved};
+use weft_control::id::{NodeId, Origin};
+use weft_control::networks::Registry;
+use weft_control::objects::Kind;
+use weft_control::security::ca::{Authority, Permit};
+use weft_control::security::credentials::Credentials;
+use weft_control::security::identity::Identity as Certified;
+use weft_control::security::key::NodeKey;
+use weft_control::security::token::Token;
+use weft_control::security::trust::Trust;
+use weft_control::transport::join::{Joiner, join};
+use weft_control::transport::listener::Listener;
+use weft_control::transport::refusals::Refusals;
+use weft_control::transport::serve;
+use weft_proto::v1::cluster_server::ClusterServer;
+
+use super::admission::Desk;
+use super::core::{Core, now};
+use super::peers::FRAME_BYTES;
+use super::service::Service;
+use super::trusted::{ca_object, key_files};
+use super::{Membership, store};
+use crate::node::Node;
+use crate::node::config::{Config, Start};
+use crate::node::state::{CONTROL_PORT, Identity, StateDir};
+
+/// How long the token of `--token-out` is good, and that of `weft token create` unless another time is said.
+pub(in crate::node) const TOKEN_LIFE: Duration = Duration::from_secs(24 * 3600);
+/// How long a new member waits to be told all before it says that it is ready.
+const CATCH_UP: Duration = Duration::from_secs(3);
+
+/// A node on its way into its cluster.
+pub(in crate::node) struct Entry {
+    credentials: Credentials,
+    authority: Option<Authority>,
+    saved: Saved,
+    /// Inputs for the core when it begins.
+    first: Vec<Input>,
+    fresh: bool,
+}
+
+/// What a start of a member says: who it is, and with what it enters.
+pub(in crate::node) async fn enter(
+    config: &Config,
+    dir: &StateDir,
+    remembered: Option<&Identity>,
+) -> Result<(Identity, Entry)> {
+    let files = key_files(dir)?;
+    match (&config.start, files.credentials()?) {
+        // Flags that say how a node comes to be are needed once, and then said in vain.
+        (_, Some(credentials)) if remembered.is_some() => {
+            let identity = config.identity(remembered, None)?;
+            let saved = Saved { roster: store::load_roster(dir)?, objects: store::load_objects(dir)? };
+            let authority = files.authority()?;
+            Ok((identity, Entry { credentials, authority, saved, first: Vec::new(), fresh: false }))
+        }
+        (Start::Bootstrap { .. }, _) => bootstrap(config.identity(remembered, None)?),
+        (Start::Join { host, token_file }, _) => joined(config, remembered, host, token_file).await,
+        _ => bail!(
+            "{} remembers a member of a cluster, but not its secrets: join anew with --join HOST --token-file F",
+            dir.path().display()
+        ),
+    }
+}
+
+fn certified(identity: &Identity) -> Result<Certified> {
+    Ok(Certified::new(identity.id.parse()?, &identity.name)?)
+}
+
+fn bootstrap(identity: Identity) -> Result<(Identity, Entry)> {
+    let now = SystemTime::now();
+    let authority = Authority::found(now);
+    let (key, name) = (NodeKey::generate(), certified(&identity)?);
+    let certificate = authority.sign(&key.request(&name), &Permit::Renewal(name.node()), now)?;
+    let credentials = Credentials::new(&key, &certificate, &[authority.certificate()])?;
+    let signer = Input::PutObject { kind: Kind::Signer, id: identity.id.clone(), value: b"{}".to_vec() };
+    let first = vec![ca_object(authority.certificate()), signer];
+    Ok((identity, Entry { credentials, authority: Some(authority), saved: Saved::default(), first, fresh: true }))
+}
+
+async fn joined(
+    config: &Config,
+    remembered: Option<&Identity>,
+    host: &str,
+    token_file: &Path,
+) -> Result<(Identity, Entry)> {
+    let text = std::fs::read_to_string(token_file)
+        .with_context(|| format!("cannot read the join token from {}", token_file.display()))?;
+    let token: Token = text.trim().parse().with_context(|| format!("{}", token_file.display()))?;
+    let mut refusal = None;
+    for address in resolve(host).await? {
+        let mut identity = config.identity(remembered, Some(address.ip()))?;
+        ensure!(
+            identity.advertise.is_ipv4() == address.is_ipv4(),
+            "this node's tunnel address {} is of another address family than {address}, where it is to join",
+            identity.advertise
+        );
+        let (key, name) = (NodeKey::generate(), certified(&identity)?);
+        let protocol = (*PROTOCOL.start(), *PROTOCOL.end());
+        let joiner = Joiner { token: &token, identity: &name, key: &key, protocol };
+        match join(address, joiner).await {
+            Ok(joined) => {
+                if let Some(port) = config.vxlan_port.filter(|port| *port != joined.vxlan_port) {
+                    bail!("the cluster's VXLAN port is {}, not {port}: leave --vxlan-port out", joined.vxlan_port);
+                }
+                identity.vxlan_port = joined.vxlan_port;
+                let saved = Saved { roster: joined.roster, objects: joined.objects };
+                let credentials = joined.credentials;
+                return Ok((identity, Entry { credentials, authority: None, saved, first: Vec::new(), fresh: true }));
+            }
+            Err(error) => refusal = Some(error),
+        }
+    }
+    match refusal {
+        Some(error) => Err(error.into()),
+        None => bail!("{host} has no address: check --join"),
+    }
+}
+
+/// The addresses of `HOST`, `HOST:PORT`, `ADDRESS`, `[ADDRESS]:PORT`.
+async fn resolve(host: &str) -> Result<Vec<SocketAddr>> {
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(address, CONTROL_PORT)]);
+    }
+    if let Ok(address) = host.parse::<SocketAddr>() {
+        return Ok(vec![address]);
+    }
+    let with_port = if host.contains(':') { host.to_owned() } else { format!("{host}:{CONTROL_PORT}") };
+    let found = tokio::net::lookup_host(&with_port).await;
+    Ok(found.with_context(|| format!("cannot find the host {host} of --join"))?.collect())
+}
+
+impl Entry {
+    /// The membership of the node that enters. Nothing runs yet.
+    pub(in crate::node) fn membership(self, identity: &Identity, dir: &StateDir) -> Result<Arc<Membership>> {
+        let me: NodeId = identity.id.parse()?;
+        let Entry { credentials, authority, .. } = self;
+        let files = key_files(dir)?;
+        if self.fresh {
+            files.store_credentials(&credentials)?;
+            if let Some(authority) = &authority {
+                files.store_authority(authority)?;
+            }
+            store::save_objects(dir, &self.saved.objects)?;
+            store::save_roster(dir, &self.saved.roster)?;
+        }
+        let record = weft_control::table::NodeRecord {
+            name: identity.name.clone(),
+            address: identity.advertise,
+            control_port: identity.control_port,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            signer: authority.is_some(),
+        };
+        let origin = Origin { node: me, incarnation: identity.incarnation };
+        let started = Instant::now();
+        let me_record = Me { origin, record };
+        let cluster = Cluster::new(CoreConfig::default(), me_record, self.saved, now(started), rand::random());
+        let membership = Membership {
+            me,
+            core: Core::new(cluster, started),
+            trust: Trust::new(credentials),
+            files,
+            authority: RwLock::new(authority.map(Arc::new)),
+            streams: super::Streams::default(),
+            channels: super::Channels::default(),
+            blocks: Mutex::new(HashMap::new()),
+            registry: Mutex::new(Registry::new()),
+            unreadable: Mutex::new(HashSet::new()),
+            networks_changed: tokio::sync::Notify::new(),
+            unsaved: super::drive::Unsaved::default(),
+        };
+        membership.deny_all();
+        membership.core.tell_all(self.first);
+        Ok(Arc::new(membership))
+    }
+}
+
+/// The control port, open but not served yet.
+pub(in crate::node) async fn listen(node: &Arc<Node>) -> Result<Option<Listener>> {
+    let Some(membership) = &node.membership else { return Ok(None) };
+    let address = SocketAddr::new(node.identity.advertise, node.identity.control_port);
+    let teller = Arc::downgrade(node);
+    let refusals = Refusals::new(move |refusal| {
+        if let Some(node) = teller.upgrade() {
+            node.events.record("connection_refused", refusal.to_string());
+        }
+    });
+    let listener = Listener::bind(address, membership.trust.clone(), refusals).await;
+    let advice = "end the program that has it, or choose another port with --control-port";
+    Ok(Some(listener.with_context(|| format!("cannot listen on {address}: {advice}"))?))
+}
+
+impl Node {
+    /// Begins to live as a member: serves the control port, looks for the others. Ends with the sender.
+    pub(in crate::node) fn live(self: &Arc<Self>, listener: Listener) -> Option<(oneshot::Sender<()>, JoinHandle<()>)> {
+        let membership = self.membership.clone()?;
+        let service = ClusterServer::new(Service { node: Arc::clone(self), membership: membership.clone() });
+        let routes = Routes::new(service.max_decoding_message_size(FRAME_BYTES));
+        let desk = Arc::new(Desk { node: Arc::clone(self), membership });
+        let (stop, stopped) = oneshot::channel::<()>();
+        let node = Arc::clone(self);
+        let server = tokio::spawn(async move {
+            let shutdown = async {
+                let _ = stopped.await;
+            };
+            if let Err(error) = serve(listener, desk, routes, shutdown).await {
+                node.events.record("control_port", format!("the control port is not served any more: {error}"));
+            }
+        });
+        tokio::spawn(Arc::clone(self).drive());
+        tokio::spawn(Arc::clone(self).keep_saved());
+        tokio::spawn(Arc::clone(self).follow_networks());
+        tokio::spawn(Arc::clone(self).renew());
+        Some((stop, server))
+    }
+
+    /// Waits until this node has been told what the others know, or nobody is there to tell it.
+    pub(in crate::node) async fn catch_up(&self) {
+        let Some(membership) = &self.membership else { return };
+        let deadline = Instant::now() + CATCH_UP;
+        while Instant::now() < deadline {
+            let (others, agreeing) =
+                membership.core.look(|cluster| (cluster.members().count() - 1, cluster.agreeing()));
+            if others == 0 || agreeing > 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Writes a join token to a file that only its owner reads, as a whole or not at all.
+    pub(in crate::node) fn write_token(&self, path: &Path) -> Result<()> {
+        use std::io::Write;
+        let token = self.new_token(TOKEN_LIFE, None)?.0.to_string();
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let what = || format!("cannot write the join token to {}", path.display());
+        let mut file = tempfile::NamedTempFile::with_prefix_in(".weft-token-", dir).with_context(what)?;
+        file.write_all(token.as_bytes()).and_then(|()| file.write_all(b"\n")).with_context(what)?;
+        file.as_file().sync_all().with_context(what)?;
+        file.persist(path).with_context(what)?;
+        Ok(())
+    }
+}

@@ -117,3 +117,69 @@ pub(crate) fn judge(
     }
     Ok(identity)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+    use crate::security::ca::{Authority, Permit, Succession};
+    use crate::security::credentials::Credentials;
+    use crate::security::key::NodeKey;
+    use crate::security::roots::{OVERLAP, merge};
+
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+
+    fn credentials(authority: &Authority, node: u64, roots: &[impl AsRef<[u8]>], now: SystemTime) -> Credentials {
+        let (key, identity) = (NodeKey::generate(), Identity::new(NodeId(node), "n").unwrap());
+        let (request, permit) = (key.request(&identity), Permit::Renewal(NodeId(node)));
+        let certificate = authority.sign_for(&request, &permit, now, 90 * DAY).unwrap();
+        Credentials::new(&key, &certificate, roots).unwrap()
+    }
+
+    fn verdict(own: Credentials, denied: &[u64], peer: &Credentials, now: SystemTime) -> Result<Identity, PeerRefused> {
+        let denied: BTreeSet<_> = denied.iter().copied().map(NodeId).collect();
+        let state = State { credentials: Arc::new(own), denied };
+        let now = UnixTime::since_unix_epoch(now.duration_since(SystemTime::UNIX_EPOCH).unwrap());
+        let judge = |role| judge(role, &state, &peer.certified().cert, Some(NodeId(2)), now);
+        let (client, server) = (judge(Role::Client), judge(Role::Server));
+        assert_eq!(client, server, "both ends are judged alike");
+        client
+    }
+
+    #[test]
+    fn each_reason_to_refuse_has_its_verdict() {
+        let now = SystemTime::now();
+        let (ours, other) = (Authority::found(now), Authority::found(now));
+        let own = || credentials(&ours, 1, &[ours.certificate()], now);
+        let peer = |node| credentials(&ours, node, &[ours.certificate()], now);
+        assert_eq!(verdict(own(), &[3], &peer(2), now).unwrap().node(), NodeId(2));
+        let foreign = credentials(&other, 2, &[other.certificate()], now);
+        assert_eq!(verdict(own(), &[], &foreign, now), Err(PeerRefused::Untrusted));
+        assert_eq!(verdict(own(), &[], &peer(2), now + 91 * DAY), Err(PeerRefused::Expired));
+        assert_eq!(verdict(own(), &[], &peer(2), now - DAY), Err(PeerRefused::NotYetValid));
+        assert_eq!(verdict(own(), &[2], &peer(2), now), Err(PeerRefused::Denied(NodeId(2))));
+        let wrong = PeerRefused::WrongNode { expected: NodeId(2), found: NodeId(3) };
+        assert_eq!(verdict(own(), &[], &peer(3), now), Err(wrong));
+        let twin = credentials(&ours, 2, &[ours.certificate()], now);
+        assert_eq!(verdict(twin, &[], &peer(2), now), Err(PeerRefused::Own(NodeId(2))));
+    }
+
+    #[test]
+    fn a_ca_that_was_replaced_is_worth_nothing_when_the_overlap_is_over() {
+        let now = SystemTime::now();
+        let old = Authority::found(now);
+        let Succession { authority: new, vouchers } = old.succeed(now);
+        let offered: Vec<_> = std::iter::once(new.certificate().to_vec()).chain(vouchers).collect();
+        let both = merge(&[old.certificate()], &offered, now);
+        // It shows all that there is to show, and its own certificate would live on.
+        let peer = credentials(&old, 2, &both, now);
+        for (at, good) in [(now, true), (now + OVERLAP - DAY, true), (now + OVERLAP + DAY, false)] {
+            let roots = merge(&both, &offered, at);
+            let own = credentials(&new, 1, &roots, at);
+            assert_eq!(verdict(own, &[], &peer, at).is_ok(), good);
+        }
+    }
+}

@@ -18,8 +18,8 @@ use time::OffsetDateTime;
 use x509_parser::prelude::{FromDer, X509Certificate};
 use zeroize::Zeroizing;
 
-use super::hex;
 use super::key::{self, BadKey, BadRequest, NodeKey, Request};
+use super::{hex, roots};
 use crate::id::NodeId;
 
 /// How long a node's certificate is good.
@@ -39,6 +39,7 @@ pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     key: Zeroizing<Vec<u8>>,
     name: DistinguishedName,
+    made: SystemTime,
     not_after: OffsetDateTime,
 }
 
@@ -115,7 +116,7 @@ impl Authority {
     }
 
     fn new(certificate: CertificateDer<'static>, key: &NodeKey) -> Result<Authority, BadAuthority> {
-        let (name, not_after) = {
+        let (name, made, not_after) = {
             let (_, parsed) = X509Certificate::from_der(&certificate).map_err(|_| BadAuthority::Certificate)?;
             if !parsed.is_ca() {
                 return Err(BadAuthority::Certificate);
@@ -127,12 +128,14 @@ impl Authority {
             let common = names.next().and_then(|name| name.as_str().ok()).ok_or(BadAuthority::Certificate)?;
             let mut name = DistinguishedName::new();
             name.push(DnType::CommonName, common);
-            (name, parsed.validity().not_after.to_datetime())
+            let validity = parsed.validity();
+            let made = SystemTime::from(validity.not_before.to_datetime()) + CLOCK_SLACK;
+            (name, made, validity.not_after.to_datetime())
         };
         let der = key.der();
         let pair = NodeKey::from_der(&der)?.into_pair();
         let issuer = Issuer::from_ca_cert_der(&certificate, pair).map_err(|_| BadAuthority::Certificate)?;
-        Ok(Authority { certificate, issuer, key: der, name, not_after })
+        Ok(Authority { certificate, issuer, key: der, name, made, not_after })
     }
 
     /// The CA's certificate, in DER.
@@ -151,9 +154,11 @@ impl Authority {
     }
 
     /// A new CA, and what makes nodes that trust only this one accept it. See [`roots`](super::roots).
+    ///
+    /// The newest CA is the one in force: the new one begins after this one, whatever this host's clock says.
     pub fn succeed(&self, now: SystemTime) -> Succession {
-        let authority = Authority::found(now);
-        let vouchers = [self.vouch_for(&authority, now), authority.vouch_for(self, now)];
+        let authority = Authority::found(now.max(self.made + Duration::from_secs(1)));
+        let vouchers = [self.vouch_for(&authority, authority.made), authority.vouch_for(self, authority.made)];
         Succession { authority, vouchers }
     }
 
@@ -163,7 +168,8 @@ impl Authority {
         params.distinguished_name = other.name.clone();
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.use_authority_key_identifier_extension = true;
-        params.not_after = self.not_after.min(other.not_after);
+        // Whoever shows a voucher is believed under the CA that signed it: so it ends with the overlap.
+        params.not_after = params.not_after.min(OffsetDateTime::from(now) + roots::OVERLAP);
         let voucher = params.signed_by(other.pair(), &self.issuer);
         voucher.expect("AWS-LC signs with its own key").der().to_vec()
     }

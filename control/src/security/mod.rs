@@ -4,11 +4,12 @@
 //! of the CA that names it ([`identity`]); together with the CAs that the cluster trusts they are its [`credentials`],
 //! which a running node keeps in one place ([`trust`]) and on the disk ([`files`]). [`authz`] judges a peer's
 //! certificate, `tls` is the protocol that carries it. A [`token`] lets a node in that has no certificate yet, a
-//! [`denial`] shuts one out for good.
+//! [`denial`] shuts one out for good, an [`appointment`] makes one a signer: a [`statement`] of the CA each.
 //!
 //! Keys and secrets come from the cryptographic library's generator; the time comes in. No socket, and no file but
 //! those of [`files`].
 
+pub mod appointment;
 pub mod authz;
 pub mod ca;
 pub mod credentials;
@@ -18,6 +19,7 @@ mod hex;
 pub mod identity;
 pub mod key;
 pub mod roots;
+pub mod statement;
 mod tls;
 pub mod token;
 pub mod trust;

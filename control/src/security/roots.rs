@@ -2,7 +2,8 @@
 //!
 //! The old CA vouches for the new one, and the new one for the old (cross-certificates, RFC 5280 section 3.2): for as
 //! long as both are trusted, a node that has not heard of the new one accepts its certificates all the same, and a
-//! token made under either opens every node. The old one goes when the last certificate that it signed has ended.
+//! token made under either opens every node. The old one goes when the last certificate that it signed has ended, and
+//! the vouchers with it. So a rotation is no answer to a CA key that was stolen: for that, found a new cluster.
 //!
 //! The certificates travel as cluster objects, which every member can write: so a CA that is offered is taken only if
 //! one that is trusted already vouches for it, and whether an old one has to go says the new one's certificate, not
@@ -168,6 +169,15 @@ mod tests {
         offered.extend(more);
         let merged = merge(&[first.certificate()], &offered, start + CLOCK_SLACK * 5);
         assert_eq!(&merged[0], third.certificate());
+    }
+
+    #[test]
+    fn a_new_ca_is_in_force_at_once_even_if_the_clock_went_back() {
+        let old = Authority::found(now());
+        for at in [now(), now() - CLOCK_SLACK] {
+            let (new, offered) = rotated(&old, at);
+            assert_eq!(&merge(&[old.certificate()], &offered, now())[0], new.certificate());
+        }
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::security::token::{Token, TokenId, TokenRecord, TokenRefused};
 /// The longest request to join, in bytes: a token and a certificate request, with room.
 pub(crate) const JOIN_BYTES: usize = 8 * 1024;
 /// Joins that are worked on at a time.
-const JOINS: usize = 32;
+const JOINS: usize = 256;
 
 /// What a node knows that admission needs.
 #[tonic::async_trait]
@@ -155,15 +155,15 @@ impl<R: Registrar> Admission for Desk<R> {
         let Ok(_place) = self.joins.try_acquire() else {
             return Err(Status::resource_exhausted("too many nodes join at this moment: try again"));
         };
-        if !self.throttle().take(source, Instant::now()) {
+        if !self.throttle().allows(source, Instant::now()) {
             self.refusals.tell(address, Reason::Throttled);
             let text = "too many join tokens from this address were refused: wait a few seconds, then try again";
             return Err(Status::resource_exhausted(text));
         }
         let answer = self.admit(request.into_inner()).await;
-        match &answer {
-            Ok(_) => self.throttle().give_back(source),
-            Err(status) => self.refused(address, status),
+        if let Err(status) = &answer {
+            self.throttle().charge(source, Instant::now());
+            self.refused(address, status);
         }
         answer.map(Response::new)
     }

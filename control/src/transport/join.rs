@@ -159,3 +159,51 @@ fn accept(address: SocketAddr, joiner: &Joiner<'_>, answer: v1::JoinResponse) ->
     let vxlan_port = port.ok_or_else(|| wrong(format!("{} is no UDP port", answer.vxlan_port)))?;
     Ok(Joined { credentials, vxlan_port, roster: answer.roster, objects: answer.objects })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::id::NodeId;
+    use crate::security::ca::{Authority, Permit};
+
+    fn sign(authority: &Authority, key: &NodeKey, identity: &Identity) -> Vec<u8> {
+        let permit = Permit::Renewal(identity.node());
+        authority.sign(&key.request(identity), &permit, SystemTime::now()).unwrap()
+    }
+
+    #[test]
+    fn an_answer_is_taken_only_for_this_node_key_and_cluster() {
+        let authority = Authority::found(SystemTime::now());
+        let other = Authority::found(SystemTime::now());
+        let key = NodeKey::generate();
+        let identity = Identity::new(NodeId(1), "one").unwrap();
+        let (token, _) = Token::create(authority.hash(), JOIN_TIMEOUT, None, SystemTime::now());
+        let address = "192.0.2.1:7956".parse().unwrap();
+        let judge = |certificate: &[u8], root: &Authority, vxlan_port| {
+            let (certificate, roots) = (certificate.to_vec(), vec![root.certificate().to_vec()]);
+            let answer = v1::JoinResponse { certificate, roots, vxlan_port, ..Default::default() };
+            accept(address, &Joiner { token: &token, identity: &identity, key: &key, protocol: (1, 1) }, answer)
+        };
+        let good = sign(&authority, &key, &identity);
+        assert_eq!(judge(&good, &authority, 4789).unwrap().vxlan_port, 4789);
+
+        let stranger = Identity::new(NodeId(2), "one").unwrap();
+        let renamed = Identity::new(NodeId(1), "two").unwrap();
+        let bad: &[(&[u8], &Authority, u32)] = &[
+            (&good, &other, 4789),
+            (&good, &authority, 0),
+            (&good, &authority, 65536),
+            (&[], &authority, 4789),
+            (&sign(&authority, &NodeKey::generate(), &identity), &authority, 4789),
+            (&sign(&authority, &key, &stranger), &authority, 4789),
+            (&sign(&authority, &key, &renamed), &authority, 4789),
+            (&sign(&other, &key, &identity), &authority, 4789),
+        ];
+        for (n, (certificate, root, port)) in bad.iter().enumerate() {
+            let error = judge(certificate, root, *port).unwrap_err();
+            assert!(matches!(error, JoinError::Answer { .. }), "{n}: {error}");
+        }
+    }
+}

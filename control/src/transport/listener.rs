@@ -1,8 +1,8 @@
 //! The control port: from a TCP listener to connections whose peers are known.
 //!
 //! Out comes a stream of [`Connection`]s, a member's or a stranger's, that tonic serves. A handshake has five seconds;
-//! handshakes, strangers and each member hold a bounded number of connections ([`slots`](super::slots)), so that what
-//! thousands of silent connections cost is bounded too, and the port goes on serving.
+//! handshakes, strangers and each member hold a bounded number of connections, so that what thousands of silent
+//! connections cost is bounded too, and the port goes on serving.
 
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -37,7 +37,7 @@ pub struct Limits {
     pub handshakes: (usize, usize),
     /// How long a connection without a certificate lives: the time for a join. Default 15 s.
     pub stranger: Duration,
-    /// Connections without a certificate at a time, of one source and in all. Default 8 and 64.
+    /// Connections without a certificate at a time, of one source and in all. Default 32 and 256.
     pub strangers: (usize, usize),
     /// Members' connections at a time, of one node and in all. Default 16 and 4,096.
     pub members: (usize, usize),
@@ -49,7 +49,7 @@ impl Default for Limits {
             handshake: Duration::from_secs(5),
             handshakes: (32, 256),
             stranger: Duration::from_secs(15),
-            strangers: (8, 64),
+            strangers: (32, 256),
             members: (16, 4096),
         }
     }

@@ -24,25 +24,21 @@ pub(crate) struct Throttle {
 }
 
 impl Throttle {
-    /// Takes a try; false if the source has none left. One that succeeds is to be given [back](Self::give_back).
-    pub(crate) fn take(&mut self, source: Source, now: Instant) -> bool {
+    /// Whether the source may try.
+    pub(crate) fn allows(&mut self, source: Source, now: Instant) -> bool {
+        let key = self.key(source, now);
+        self.spent.get_mut(&key).is_none_or(|(spent, since)| {
+            forgive(spent, since, now);
+            *spent < BURST
+        })
+    }
+
+    /// The source has tried and was refused.
+    pub(crate) fn charge(&mut self, source: Source, now: Instant) {
         let key = self.key(source, now);
         let (spent, since) = self.spent.entry(key).or_insert((0, now));
         forgive(spent, since, now);
-        let allowed = *spent < BURST;
-        *spent += u32::from(allowed);
-        allowed
-    }
-
-    /// A try was a good one.
-    pub(crate) fn give_back(&mut self, source: Source) {
-        let key = if self.spent.contains_key(&Some(source)) { Some(source) } else { None };
-        if let Some((spent, _)) = self.spent.get_mut(&key) {
-            *spent = spent.saturating_sub(1);
-            if *spent == 0 {
-                self.spent.remove(&key);
-            }
-        }
+        *spent = (*spent + 1).min(BURST);
     }
 
     fn key(&mut self, source: Source, now: Instant) -> Option<Source> {
@@ -78,40 +74,39 @@ mod tests {
         Source::of(std::net::Ipv4Addr::from_bits(host).into())
     }
 
+    /// A try that fails, if it is allowed.
+    fn fail(throttle: &mut Throttle, host: u32, now: Instant) -> bool {
+        let allowed = throttle.allows(source(host), now);
+        if allowed {
+            throttle.charge(source(host), now);
+        }
+        allowed
+    }
+
     #[test]
     fn a_source_that_fails_has_to_wait_and_others_do_not() {
         let (mut throttle, start) = (Throttle::default(), Instant::now());
         for _ in 0..BURST {
-            assert!(throttle.take(source(1), start));
+            assert!(fail(&mut throttle, 1, start));
         }
-        assert!(!throttle.take(source(1), start));
-        assert!(throttle.take(source(2), start));
-        assert!(!throttle.take(source(1), start + REFILL - Duration::from_millis(1)));
-        assert!(throttle.take(source(1), start + REFILL));
-        assert!(!throttle.take(source(1), start + REFILL));
+        assert!(!fail(&mut throttle, 1, start));
+        assert!(fail(&mut throttle, 2, start));
+        assert!(!fail(&mut throttle, 1, start + REFILL - Duration::from_millis(1)));
+        assert!(fail(&mut throttle, 1, start + REFILL));
+        assert!(!fail(&mut throttle, 1, start + REFILL));
         let later = start + REFILL * 100;
         for _ in 0..BURST {
-            assert!(throttle.take(source(1), later));
+            assert!(fail(&mut throttle, 1, later));
         }
-        assert!(!throttle.take(source(1), later));
-    }
-
-    #[test]
-    fn good_tries_are_free() {
-        let (mut throttle, start) = (Throttle::default(), Instant::now());
-        for _ in 0..100 {
-            assert!(throttle.take(source(1), start));
-            throttle.give_back(source(1));
-        }
-        assert!(throttle.spent.is_empty());
+        assert!(!fail(&mut throttle, 1, later));
     }
 
     #[test]
     fn endless_sources_share_one_allowance_and_cost_bounded_memory() {
         let (mut throttle, start) = (Throttle::default(), Instant::now());
-        let allowed = (0..10 * REMEMBERED as u32).filter(|host| throttle.take(source(*host), start)).count();
+        let allowed = (0..10 * REMEMBERED as u32).filter(|host| fail(&mut throttle, *host, start)).count();
         assert!(allowed <= REMEMBERED + BURST as usize, "{allowed}");
         assert!(throttle.spent.len() <= REMEMBERED + 1);
-        assert!(throttle.take(source(u32::MAX), start + REFILL * 2));
+        assert!(throttle.allows(source(u32::MAX), start + REFILL * 2));
     }
 }

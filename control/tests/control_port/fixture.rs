@@ -51,6 +51,7 @@ pub(crate) struct Office {
     pub(crate) signer: bool,
     pub(crate) tokens: Mutex<HashMap<TokenId, TokenRecord>>,
     pub(crate) taken: Mutex<BTreeSet<NodeId>>,
+    pub(crate) roots: Mutex<Vec<Vec<u8>>>,
 }
 
 #[tonic::async_trait]
@@ -86,7 +87,7 @@ impl Registrar for Office {
         if !(min..=max).contains(&1) {
             return Err(Status::failed_precondition("this cluster speaks version 1"));
         }
-        let roots = vec![self.authority.certificate().to_vec()];
+        let roots = self.roots.lock().unwrap().clone();
         let roster = vec![v1::RosterEntry { node: SERVER.0, incarnation: 1, record: None, renewal: 0 }];
         Ok(Welcome { roots, vxlan_port: 4789, roster, objects: Vec::new() })
     }
@@ -154,7 +155,8 @@ impl Node {
     pub(crate) async fn start_with(limits: Limits, signer: bool) -> Node {
         let authority = Arc::new(Authority::found(SystemTime::now()));
         let trust = Trust::new(credentials(&authority, SERVER));
-        let office = Office { authority, signer, tokens: Mutex::default(), taken: Mutex::default() };
+        let roots = Mutex::new(vec![authority.certificate().to_vec()]);
+        let office = Office { authority, signer, tokens: Mutex::default(), taken: Mutex::default(), roots };
         let office = Arc::new(office);
         let refusals = Arc::new(Mutex::new(Vec::new()));
         let told = refusals.clone();

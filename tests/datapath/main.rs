@@ -9,6 +9,7 @@ mod harness;
 mod ecn;
 mod learning;
 mod macs;
+mod managed;
 mod mtu;
 mod restart;
 mod switching;

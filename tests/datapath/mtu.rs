@@ -1,20 +1,22 @@
 //! Packets that are too large: for the network, and for the underlay.
 
-use std::io::{ErrorKind, IoSlice};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::io::{ErrorKind, IoSlice, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
-use std::time::Duration;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use etherparse::{NetSlice, PacketBuilder, SlicedPacket, TcpOptionElement, TransportSlice};
 use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrStorage, sendmsg};
 use weft::lab::kernel::INSIDE;
-use weft::lab::{Container, UPLINK};
+use weft::lab::{Container, Host, UPLINK};
 use weft::sandbox::devices;
 use weft::traffic::ping;
 use weft_vtep::addr::Mac;
 
 use crate::harness::content::{self, Content, Talk};
 use crate::harness::frames::{IPV4, station, vxlan};
+use crate::harness::node::Node;
 use crate::harness::port::{ALL, Port};
 use crate::harness::{PATIENCE, eventually, privileged};
 use crate::{Stage, VNI, lab, mesh};
@@ -159,6 +161,74 @@ fn an_underlay_that_became_too_small_is_counted() {
     let drops = nodes[0].stats().drops_since(&before);
     assert_eq!(drops.into_iter().collect::<Vec<_>>(), [("underlay_mtu".to_owned(), 5)]);
     nodes[0].is_well();
+}
+
+/// The sender hears of it from the next packet on, and its connection goes on.
+#[test]
+fn an_underlay_that_became_too_small_stops_no_connection() {
+    privileged!();
+    let lab = lab(2, 1);
+    let nodes = mesh(&lab, &["--workers", "1"], "");
+    let [a, b] = [0, 1].map(|n| &lab.hosts[n].containers[0]);
+    let inside = Port::open(&a.netns, INSIDE, ALL);
+    for (address, underlay) in [(b.ip(), 1_400), (b.ip6(), 1_350)] {
+        let (client, server) = content::connect(&a.netns, &b.netns, address);
+        recovers(&client, &server, || devices::mtu(&lab.hosts[0].netns, UPLINK, underlay.into()).unwrap());
+        inside.find("word of the MTU", |frame| too_big_from(frame) == Some((address, underlay - 50)));
+    }
+    assert!(nodes[0].stats().dropped("underlay_mtu") > 0);
+    // Wider again: what a host has learned for itself it keeps for ten minutes, but nothing else stands in the way.
+    devices::mtu(&lab.hosts[0].netns, UPLINK, 1_500).unwrap();
+    let before = nodes[0].stats();
+    super_frame(a, b, 1_300, &[1_300], &[1_300]);
+    assert_eq!(nodes[0].stats().dropped("underlay_mtu"), before.dropped("underlay_mtu"));
+    nodes[0].is_well();
+}
+
+/// A router on the way tells the host, and the host's kernel tells us when we ask.
+#[test]
+fn a_router_s_word_stops_no_connection() {
+    privileged!();
+    let lab = lab(3, 1);
+    let [from, router, to] = &lab.hosts[..] else { unreachable!() };
+    let ip = |host: &Host, line: &str| {
+        let output = host.output(Command::new("ip").args(line.split_whitespace())).unwrap();
+        assert!(output.status.success(), "ip {line}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    for name in ["ip_forward", "conf/all/send_redirects", "conf/eth0/send_redirects"] {
+        let value = if name == "ip_forward" { "1" } else { "0" };
+        router.run(|| std::fs::write(format!("/proc/sys/net/ipv4/{name}"), value)).unwrap().unwrap();
+    }
+    ip(from, &format!("route add {}/32 via {}", to.address, router.address));
+    let [node, _peer] = [(from, to), (to, from)].map(|(host, other)| {
+        let node = Node::start(host);
+        node.network("blue", VNI, &[other], "");
+        node.attach("blue", &host.containers[0]);
+        node
+    });
+    let [a, b] = [from, to].map(|host| &host.containers[0]);
+    let (client, server) = content::connect(&a.netns, &b.netns, b.ip());
+    recovers(&client, &server, || ip(router, &format!("route add {}/32 dev {UPLINK} mtu 1400", to.address)));
+    assert!(node.stats().dropped("underlay_mtu") > 0, "the kernel did not hear of it");
+    node.is_well();
+}
+
+/// Half a megabyte goes through, the way then becomes narrow, and another goes through within three seconds.
+fn recovers(client: &TcpStream, server: &TcpStream, narrow: impl FnOnce()) {
+    let bytes = vec![7; 500_000];
+    let transfer = || {
+        let (mut from, mut to, mut heard) = (client, server, vec![0; bytes.len()]);
+        let start = Instant::now();
+        std::thread::scope(|scope| {
+            scope.spawn(|| from.write_all(&bytes).unwrap());
+            to.read_exact(&mut heard).unwrap();
+        });
+        start.elapsed()
+    };
+    transfer();
+    narrow();
+    let took = transfer();
+    assert!(took < Duration::from_secs(3), "{took:?}");
 }
 
 /// Sends datagrams of these sizes, all but the last of `cut` bytes, by one call; `arrive` is what must come of it.

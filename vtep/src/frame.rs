@@ -43,7 +43,13 @@ pub fn ethertype(frame: &[u8]) -> u16 {
 /// True when the outermost EtherType is a VLAN tag (802.1Q, 802.1ad).
 #[inline]
 pub fn has_vlan(frame: &[u8]) -> bool {
-    matches!(ethertype(frame), ETHERTYPE_VLAN | ETHERTYPE_QINQ | ETHERTYPE_QINQ_OLD)
+    is_vlan(ethertype(frame))
+}
+
+/// True for the EtherTypes of VLAN tags.
+#[inline]
+pub(crate) const fn is_vlan(ethertype: u16) -> bool {
+    matches!(ethertype, ETHERTYPE_VLAN | ETHERTYPE_QINQ | ETHERTYPE_QINQ_OLD)
 }
 
 /// Removes the outermost VLAN tag by moving the addresses over it. The frame then starts 4 bytes later.

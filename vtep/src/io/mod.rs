@@ -15,6 +15,7 @@ mod tap;
 #[cfg(test)]
 mod tests;
 mod tx;
+mod underlay;
 mod wanted;
 mod worker;
 
@@ -158,7 +159,7 @@ impl Vtep {
         let mut workers = Vec::with_capacity(count);
         for (index, socket) in sockets.into_iter().enumerate() {
             let share = pool.drain(..shared.lanes[index].len()).collect();
-            let parts = Parts::new(shared.clone(), index, share, socket, config.port);
+            let parts = Parts::new(shared.clone(), index, share, socket, (config.local, config.port));
             workers.push(parts.map_err(system("make an epoll set"))?);
         }
         let vtep = Vtep {
@@ -180,6 +181,7 @@ impl Vtep {
             return Err(TableError::WrongFamily(*remote));
         }
         let vni = spec.vni;
+        let turn = self.turn();
         self.shared.view.update(|view| {
             if view.segments.contains_key(&vni) {
                 return Err(TableError::VniInUse(vni));
@@ -187,6 +189,7 @@ impl Vtep {
             view.segments.insert(vni, Segment::new(spec, self.shared.secret));
             Ok(())
         })?;
+        drop(turn);
         self.shared.synchronize(GRACE);
         Ok(())
     }
@@ -196,11 +199,13 @@ impl Vtep {
     /// # Errors
     /// [`TableError::NoSuchVni`].
     pub fn remove_network(&self, vni: Vni) -> Result<(), TableError> {
+        let turn = self.turn();
         self.shared.view.update(|view| {
             view.segments.remove(&vni).ok_or(TableError::NoSuchVni(vni))?;
             view.ports.retain(|_, port| port.vni != vni);
             Ok(())
         })?;
+        drop(turn);
         self.shared.synchronize(GRACE);
         Ok(())
     }
@@ -210,7 +215,7 @@ impl Vtep {
     /// # Errors
     /// [`TableError::NoSuchVni`], [`TableError::MacInUse`]; the device is closed then.
     pub fn add_port(&self, vni: Vni, mac: Mac, tap: Tap) -> Result<PortId, TableError> {
-        let _turn = self.turn();
+        let turn = self.turn();
         let id = PortId(self.next_port.fetch_add(1, Ordering::Relaxed));
         let port = Arc::new(Port { id, vni, mac, device: Arc::new(tap) });
         self.shared.view.update(|view| {
@@ -223,6 +228,7 @@ impl Vtep {
             view.ports.insert(id, port);
             Ok(())
         })?;
+        drop(turn);
         self.shared.synchronize(GRACE);
         Ok(id)
     }
@@ -231,19 +237,21 @@ impl Vtep {
     /// there is no such port.
     pub fn remove_port(&self, id: PortId) -> Option<Tap> {
         let turn = self.turn();
-        let port = self.shared.view.update(|view| {
+        let removed = self.shared.view.update(|view| {
             let port = view.ports.remove(&id).ok_or(())?;
-            if let Some(segment) = view.segments.get_mut(&port.vni) {
-                segment.ports.retain(|other| other.id != id);
-                segment.fdb.remove_port(id, |row| control::went(segment, row));
-            }
-            Ok::<_, ()>(port)
+            let segment = view.segments.get_mut(&port.vni).ok_or(())?;
+            segment.ports.retain(|other| other.id != id);
+            // What is kept here must not keep the devices of other ports.
+            let tables = Segment { ports: Vec::new(), ..segment.clone() };
+            Ok::<_, ()>((port, tables))
         });
         drop(turn);
-        let port = port.ok()?;
+        let (port, tables) = removed.ok()?;
         if !self.shared.synchronize(GRACE) {
             warn!(port = id.0, "a worker has not let go of the endpoint's device for {GRACE:?}");
         }
+        // Not earlier: until now a worker may still have learned what is behind the port.
+        tables.fdb.remove_port(id, |row| control::went(&tables, row));
         Arc::into_inner(port).and_then(|port| Arc::into_inner(port.device))
     }
 

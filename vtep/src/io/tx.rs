@@ -7,7 +7,6 @@
 
 mod seal;
 
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -22,6 +21,7 @@ use super::rx::write_pieces;
 use super::shared::{Shared, TapView};
 use super::sys::udp::SendQueue;
 use super::tap::{MAX_READ, Tap};
+use super::underlay::{Paths, tell_too_big};
 use crate::addr::PortId;
 use crate::drops::DropReason;
 use crate::engine::{Engine, Forward, Now};
@@ -30,7 +30,7 @@ use crate::offload::check;
 use crate::offload::coalesce::Piece;
 use crate::offload::segment::{MAX_HEADER, Plan};
 use crate::offload::vnet_hdr::{self, Gso, VnetHdr};
-use crate::path::{ecn, icmp};
+use crate::path::ecn;
 use crate::seal::worker::Seals;
 use crate::stats::Counters;
 use crate::switch::storm::Bucket;
@@ -82,6 +82,7 @@ struct Out {
     refused: Vec<u16>,
     lanes: Vec<Socket>,
     vxlan_port: u16,
+    paths: Paths,
 }
 
 /// Why a drain ended.
@@ -94,7 +95,7 @@ pub(super) enum Drained {
 }
 
 impl Transmit {
-    pub(super) fn new(lanes: Vec<Socket>, vxlan_port: u16) -> Self {
+    pub(super) fn new(lanes: Vec<Socket>, (local, vxlan_port): (IpAddr, u16)) -> Self {
         Transmit {
             arena: vec![0; TURN_BYTES + MAX_READ].into(),
             fill: Fill::default(),
@@ -106,6 +107,7 @@ impl Transmit {
                 refused: Vec::with_capacity(MAX_DATAGRAMS),
                 lanes,
                 vxlan_port,
+                paths: Paths::new(local, vxlan_port),
             },
             waits: Waits::default(),
         }
@@ -123,6 +125,7 @@ impl Transmit {
         own: &mut Own,
         now: Now,
     ) -> Drained {
+        self.out.paths.turn(now.s);
         loop {
             if self.fill.frames >= TURN_FRAMES || self.fill.at >= TURN_BYTES {
                 // The device is still readable: the next turn goes on, after the other ports.
@@ -213,7 +216,16 @@ impl Step<'_> {
         };
         match forward {
             Forward::Port(id) => self.to_port(id, &hdr, piece, start, count),
-            Forward::Vtep(vtep) => self.encapsulate(segment, &[vtep], &hdr, plan, &layout, piece, start),
+            Forward::Vtep(vtep) => {
+                // It is sent all the same: the kernel has the last word, and counts.
+                if let Some(mtu) = self.out.paths.inner_mtu(vtep, segment.spec.sealed)
+                    && packet_len > usize::from(mtu)
+                    && icmp.allow(self.now.ns)
+                {
+                    tell_too_big(&port.device, frame, mtu);
+                }
+                self.encapsulate(segment, &[vtep], &hdr, plan, &layout, piece, start)
+            }
             Forward::Flood => {
                 for other in segment.ports.iter().filter(|other| other.id != port.id) {
                     if let Err((reason, frames)) = self.to_port(other.id, &hdr, piece, start, count) {
@@ -333,7 +345,7 @@ impl Out {
         if self.batch.is_empty() {
             return;
         }
-        let Out { batch, headers, queue, refused, lanes, vxlan_port, .. } = self;
+        let Out { batch, headers, queue, refused, lanes, vxlan_port, paths, .. } = self;
         let vxlan_port = *vxlan_port;
         let headers: &[u8] = headers;
         let mut cannot_segment = false;
@@ -353,7 +365,7 @@ impl Out {
             sending.submit(fd, |index, fate| {
                 let Some(message) = messages.next() else { return };
                 let count = u64::from(message.count);
-                match fate.map_err(|error| reason_of(&error)) {
+                match fate.map_err(|error| paths.refused(message.vtep, message.size.into(), &error)) {
                     Ok(()) => sent(counters, message, count, message.inner_bytes()),
                     Err(DropReason::UnderlayMtu | DropReason::UnderlayError) if count > 1 => {
                         refused.push(index as u16);
@@ -383,7 +395,10 @@ impl Out {
                                 u64::from(header.len + payload.len) - u64::from(message.overhead),
                             );
                         }
-                        Err(error) => counters.dropped(reason_of(&error), 1),
+                        Err(error) => {
+                            let len = (header.len + payload.len) as usize;
+                            counters.dropped(paths.refused(message.vtep, len, &error), 1);
+                        }
                     }
                 });
                 cannot_segment |= taken == message.count;
@@ -402,24 +417,5 @@ impl Out {
 fn sent(counters: &Counters, message: &Message, count: u64, bytes: u64) {
     if message.overhead > 0 {
         counters.sent(count, bytes);
-    }
-}
-
-fn reason_of(error: &io::Error) -> DropReason {
-    match error.raw_os_error().map(Errno::from_raw) {
-        Some(Errno::EMSGSIZE) => DropReason::UnderlayMtu,
-        Some(Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::ENETDOWN | Errno::EHOSTDOWN | Errno::ECONNREFUSED) => {
-            DropReason::UnderlayUnreachable
-        }
-        Some(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM) => DropReason::UnderlayBusy,
-        _ => DropReason::UnderlayError,
-    }
-}
-
-/// Tells the sender of a packet that was too large, in the name of the packet's destination, as Linux's own VTEP does.
-fn tell_too_big(device: &Tap, frame: &[u8], mtu: u16) {
-    let mut reply = [0; 1400];
-    if let Some(len) = icmp::too_big(frame, mtu, &mut reply) {
-        let _ = write_pieces(device, &VnetHdr::default(), std::iter::once(&reply[..len]));
     }
 }

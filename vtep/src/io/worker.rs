@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
@@ -50,7 +51,8 @@ pub(super) struct Parts {
     epoll: Epoll,
     lanes: Vec<Socket>,
     socket: Socket,
-    vxlan_port: u16,
+    /// Where tunnels leave from, and the port where they end.
+    tunnel: (IpAddr, u16),
 }
 
 impl Parts {
@@ -59,19 +61,19 @@ impl Parts {
         index: usize,
         lanes: Vec<Socket>,
         socket: Socket,
-        vxlan_port: u16,
+        tunnel: (IpAddr, u16),
     ) -> io::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         epoll.add(&shared.workers[index].wake, EpollEvent::new(EpollFlags::EPOLLIN, WAKE))?;
         epoll.add(socket.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, RECEIVE))?;
-        Ok(Parts { shared, index, epoll, lanes, socket, vxlan_port })
+        Ok(Parts { shared, index, epoll, lanes, socket, tunnel })
     }
 }
 
 impl Worker {
     /// Allocates the arenas: on the thread that will use them.
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { shared, index, epoll, lanes, socket, vxlan_port } = parts;
+        let Parts { shared, index, epoll, lanes, socket, tunnel } = parts;
         let mut worker = Worker {
             held: Held::new(&shared),
             engine: Engine::new(shared.secret),
@@ -80,7 +82,7 @@ impl Worker {
             index,
             epoll,
             ports: HashMap::new(),
-            transmit: Transmit::new(lanes, vxlan_port),
+            transmit: Transmit::new(lanes, tunnel),
             receive: Receive::new(socket),
         };
         worker.adopt();

@@ -8,13 +8,14 @@
 
 use crate::addr::Mac;
 use crate::checksum::Sum;
+use crate::frame::{VLAN_LEN, is_vlan};
 
-/// Room for the longest answer: a VLAN tag and an IPv6 packet of the minimum MTU.
-pub const REPLY_MAX: usize = ETHERNET + VLAN_TAG + V6_MAX;
+/// Room for the longest answer: all the VLAN tags that a frame may have, and an IPv6 packet of the minimum MTU.
+pub const REPLY_MAX: usize = ETHERNET + TAGS_MAX * VLAN_LEN + V6_MAX;
 
 const ETHERNET: usize = 14;
-const VLAN_TAG: usize = 4;
-const TPID_VLAN: u16 = 0x8100;
+/// A customer's tag in a provider's (IEEE 802.1ad).
+const TAGS_MAX: usize = 2;
 const ETHERTYPE_V4: u16 = 0x0800;
 const ETHERTYPE_V6: u16 = 0x86dd;
 
@@ -41,10 +42,11 @@ pub fn too_big(frame: &[u8], mtu: u16, out: &mut [u8]) -> Option<usize> {
     if !dst.is_station() || !src.is_station() {
         return None;
     }
-    let (link, ethertype) = match read_u16(frame, 12)? {
-        TPID_VLAN => (ETHERNET + VLAN_TAG, read_u16(frame, 16)?),
-        ethertype => (ETHERNET, ethertype),
-    };
+    let mut link = ETHERNET;
+    while link < ETHERNET + TAGS_MAX * VLAN_LEN && is_vlan(read_u16(frame, link - 2)?) {
+        link += VLAN_LEN;
+    }
+    let ethertype = read_u16(frame, link - 2)?;
     let packet = frame.get(link..)?;
     let (head, body) = out.split_at_mut_checked(link)?;
     let len = match ethertype {
@@ -249,12 +251,20 @@ mod tests {
     }
 
     #[test]
-    fn a_vlan_tag_comes_back() {
+    fn vlan_tags_come_back() {
+        let plain = answer(&tcp_v4(2_000), 1450).unwrap();
+        let (vlan, provider) = ([0x81, 0x00, 0x00, 0x2a], [0x88, 0xa8, 0x00, 0x07]);
+        let stacked = [provider, vlan].concat();
+        for tags in [&vlan[..], &provider, &[0x91, 0x00, 0x00, 0x07], &stacked] {
+            let mut frame = tcp_v4(2_000);
+            frame.splice(12..12, tags.iter().copied());
+            let reply = answer(&frame, 1450).unwrap();
+            assert_eq!(reply[12..12 + tags.len()], *tags);
+            assert_eq!(reply[12 + tags.len()..], plain[12..]);
+        }
         let mut frame = tcp_v4(2_000);
-        frame.splice(12..12, [0x81, 0x00, 0x00, 0x2a]);
-        let reply = answer(&frame, 1450).unwrap();
-        assert_eq!(reply[12..18], [0x81, 0x00, 0x00, 0x2a, 0x08, 0x00]);
-        assert_eq!(reply[18..], answer(&tcp_v4(2_000), 1450).unwrap()[14..]);
+        frame.splice(12..12, [vlan; 3].concat());
+        assert_eq!(answer(&frame, 1450), None, "more tags than any standard has");
     }
 
     fn with(mut frame: Vec<u8>, at: usize, bytes: &[u8]) -> Vec<u8> {

@@ -33,6 +33,11 @@ pub const MIN_V4: u16 = 576;
 /// The least MTU of a segment that carries IPv6 (RFC 8200 section 5).
 pub const MIN_V6: u16 = 1280;
 
+/// The outer headers before a datagram's payload.
+pub const fn udp_ip(underlay_is_v6: bool) -> usize {
+    if underlay_is_v6 { (IPV6 + UDP) as usize } else { (IPV4 + UDP) as usize }
+}
+
 /// The bytes that the tunnel adds to an inner IP packet.
 pub const fn overhead(underlay_is_v6: bool, sealed: bool) -> u16 {
     match (underlay_is_v6, sealed) {

@@ -161,6 +161,18 @@ fn an_address_moves_and_goes() {
     assert_eq!(table.lookup(WANTED_V4.into()), None);
 }
 
+#[test]
+fn nothing_is_allocated_for_an_answer() {
+    let (table, mut frames) = (table(), [arp(1, ASKING_V4, WANTED_V4), solicitation(), arp(1, ASKING_V4, [9; 4])]);
+    let mut lens = [None; 3];
+    let allocated = allocation_counter::measure(|| {
+        for (len, frame) in lens.iter_mut().zip(&mut frames) {
+            *len = answer(frame, false, &table);
+        }
+    });
+    assert_eq!((lens, allocated.count_total), ([Some(42), Some(86), None], 0));
+}
+
 proptest! {
     #[test]
     fn no_bytes_panic_and_no_answer_is_answered(

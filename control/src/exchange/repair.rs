@@ -13,6 +13,7 @@ use weft_proto::v1::frame::Kind;
 use super::{Exchange, Pull, digest, frame};
 use crate::id::{NodeId, Origin};
 use crate::objects::Objects;
+use crate::table::digest::Fingerprint;
 use crate::table::{Refused, Table};
 
 /// Vectors to one neighbour are at least so far apart.
@@ -135,7 +136,7 @@ impl Exchange {
         }
         // One of the two is wrong. The origin is right about itself; of two others, who asks whom is left to chance,
         // and each time one asks that is not the origin's neighbour, the truth comes nearer.
-        let coin = ((now.as_millis() as u64 / 100) ^ self.me.0 ^ (self.me.0 >> 32)) & 1 == 1;
+        let coin = Fingerprint::new(5).number(now.as_micros() as u64).number(self.me.0).end() & 1 == 1;
         let adjacent = self.peers.contains_key(&node);
         if is_its_own || (!adjacent && coin) {
             table.renew(node);

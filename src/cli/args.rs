@@ -228,7 +228,7 @@ pub enum Docker {
 pub struct CreateArgs {
     /// The network's name
     pub name: String,
-    /// The driver
+    /// The driver: overlay, or for a network of this host bridge, host or macvlan
     #[arg(short, long, default_value = "overlay")]
     pub driver: String,
     /// The VXLAN network identifier [default: the lowest free one from 4096 up]
@@ -255,7 +255,10 @@ pub struct CreateArgs {
     /// A VTEP outside of any cluster; may be repeated, needs --plain
     #[arg(long, value_name = "IP")]
     pub remote: Vec<String>,
-    /// An option (trust-macs, vlan=keep, ageing=SECONDS, plain, encrypted); may be repeated
+    /// The host's interface that a macvlan network leads through
+    #[arg(long, value_name = "IF")]
+    pub parent: Option<String>,
+    /// An option (trust-macs, vlan=keep, ageing=SECONDS, plain, encrypted, macvlan_mode=MODE); may be repeated
     #[arg(short = 'o', long = "opt", value_name = "K=V")]
     pub option: Vec<String>,
 }

@@ -152,6 +152,8 @@ impl Session {
     }
 
     async fn create(&mut self, args: CreateArgs) -> Result<()> {
+        // As in Docker, the parent is an option; --parent is another way to write it.
+        let parent = args.parent.map(|parent| format!("parent={parent}"));
         let request = v1::CreateNetworkRequest {
             name: args.name,
             driver: args.driver,
@@ -163,7 +165,7 @@ impl Session {
             plain: args.plain,
             internal: args.internal,
             remotes: args.remote,
-            options: options(args.option)?,
+            options: options(args.option.into_iter().chain(parent).collect())?,
         };
         let network = view::Network::from(answer(self.client.create_network(request).await)?);
         self.show(&network, |n| format!("{}\n", n.id))

@@ -146,13 +146,13 @@ pub struct Network {
     pub name: String,
     /// Its lasting identifier.
     pub id: String,
-    /// Its VXLAN network identifier.
+    /// Its VXLAN network identifier; 0 for a network of this host.
     pub vni: u32,
-    /// `overlay`.
+    /// `overlay`, or `bridge`, `host` or `macvlan` for a network of this host.
     pub driver: String,
     /// The largest inner IP packet in bytes.
     pub mtu: u32,
-    /// `plain` or `sealed`.
+    /// `plain` or `sealed`; `none` for a network of this host.
     pub mode: &'static str,
     /// Its subnets.
     pub subnets: Vec<Subnet>,
@@ -164,6 +164,9 @@ pub struct Network {
     pub options: BTreeMap<String, String>,
     /// Its endpoints on this node.
     pub endpoints: Vec<NetworkEndpoint>,
+    /// What there is of a network of this host; left out for others.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub state: BTreeMap<String, String>,
 }
 
 /// A subnet of a network.
@@ -373,6 +376,7 @@ impl From<v1::Network> for Network {
         let mode = match wire.mode() {
             v1::NetworkMode::Plain => "plain",
             v1::NetworkMode::Sealed => "sealed",
+            v1::NetworkMode::Unspecified if wire.driver != "overlay" => "none",
             v1::NetworkMode::Unspecified => UNKNOWN,
         };
         let subnet =
@@ -389,6 +393,7 @@ impl From<v1::Network> for Network {
             internal: wire.internal,
             options: wire.options,
             endpoints: wire.endpoints.into_iter().map(NetworkEndpoint::from).collect(),
+            state: wire.state,
         }
     }
 }

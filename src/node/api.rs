@@ -11,6 +11,7 @@ use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Code, Request, Response, Status};
 use weft_control::define::DefineError;
+use weft_control::local::{LocalError, is_local};
 use weft_control::network::{Mode, Network, Subnet};
 use weft_proto::request::{self, Refused};
 use weft_proto::v1;
@@ -82,8 +83,8 @@ impl NodeService for Api {
             members_agreeing: count(agreeing),
             control_port: if identity.mode == state::Mode::Cluster { identity.control_port.into() } else { 0 },
             sessions: Vec::new(),
-            networks: count(tables.networks.len()),
-            endpoints: count(tables.endpoints.len()),
+            networks: count(tables.networks.len() + self.node.local.counts().0),
+            endpoints: count(tables.endpoints.len() + self.node.local.counts().1),
         }))
     }
 
@@ -141,7 +142,12 @@ impl NodeService for Api {
         request: Request<v1::CreateNetworkRequest>,
     ) -> Result<Response<v1::Network>, Status> {
         let asked = request::CreateNetwork::try_from(request.into_inner()).map_err(refused)?;
-        self.change(|node| Ok(network_to_wire(&node.create_network(asked)?, Vec::new()))).await
+        self.change(|node| match is_local(&asked.driver) {
+            true => node.create_local(asked),
+            false if node.has_local_name(&asked.name) => Err(DefineError::NameInUse(asked.name).into()),
+            false => Ok(network_to_wire(&node.create_network(asked)?, Vec::new())),
+        })
+        .await
     }
 
     async fn list_networks(
@@ -150,7 +156,10 @@ impl NodeService for Api {
     ) -> Result<Response<v1::ListNetworksResponse>, Status> {
         self.node.check_ready().map_err(status)?;
         let tables = self.node.tables();
-        let networks = tables.networks.values().map(|n| whole_network(&tables, n)).collect();
+        let mut networks: Vec<_> = tables.networks.values().map(|n| whole_network(&tables, n)).collect();
+        drop(tables);
+        networks.extend(self.node.local_networks());
+        networks.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(Response::new(v1::ListNetworksResponse { networks }))
     }
 
@@ -160,6 +169,9 @@ impl NodeService for Api {
     ) -> Result<Response<v1::Network>, Status> {
         self.node.check_ready().map_err(status)?;
         let reference = request::reference(request.into_inner().network, "network").map_err(refused)?;
+        if let Some(network) = self.node.local_network(&reference) {
+            return Ok(Response::new(self.node.show_local(&network)));
+        }
         let tables = self.node.tables();
         let network = tables.network(&reference).map_err(status)?;
         Ok(Response::new(whole_network(&tables, network)))
@@ -171,6 +183,9 @@ impl NodeService for Api {
     ) -> Result<Response<v1::RemoveNetworkResponse>, Status> {
         let reference = request::reference(request.into_inner().network, "network").map_err(refused)?;
         self.change(move |node| {
+            if let Some(network) = node.local_network(&reference) {
+                return node.remove_local(&network);
+            }
             let network = node.remove_network(&reference)?;
             Ok(v1::RemoveNetworkResponse { id: network.id, name: network.name })
         })
@@ -180,6 +195,9 @@ impl NodeService for Api {
     async fn attach(&self, request: Request<v1::AttachRequest>) -> Result<Response<v1::Endpoint>, Status> {
         let asked = request::Attach::try_from(request.into_inner()).map_err(refused)?;
         self.change(|node| {
+            if let Some(network) = node.local_network(&asked.network) {
+                return node.attach_local(&network, &asked);
+            }
             let (endpoint, network) = node.attach(asked)?;
             Ok(endpoint_to_wire(&endpoint, &network.name, true))
         })
@@ -189,6 +207,9 @@ impl NodeService for Api {
     async fn detach(&self, request: Request<v1::DetachRequest>) -> Result<Response<v1::Endpoint>, Status> {
         let reference = request::reference(request.into_inner().endpoint, "endpoint").map_err(refused)?;
         self.change(move |node| {
+            if let Some(id) = node.local_endpoint(&reference) {
+                return node.detach_local(&id);
+            }
             let (endpoint, network) = node.detach(&reference)?;
             Ok(endpoint_to_wire(&endpoint, &network, false))
         })
@@ -264,11 +285,6 @@ fn network_to_wire(network: &Network, endpoints: Vec<v1::Endpoint>) -> v1::Netwo
         Mode::Plain => v1::NetworkMode::Plain,
         Mode::Sealed => v1::NetworkMode::Sealed,
     };
-    let subnet = |s: &Subnet| v1::Subnet {
-        subnet: s.subnet.to_string(),
-        gateway: s.gateway.map(|g| g.to_string()).unwrap_or_default(),
-        ip_range: s.ip_range.map(|r| r.to_string()).unwrap_or_default(),
-    };
     v1::Network {
         id: network.id.clone(),
         name: network.name.clone(),
@@ -276,15 +292,24 @@ fn network_to_wire(network: &Network, endpoints: Vec<v1::Endpoint>) -> v1::Netwo
         vni: network.vni.get(),
         mtu: network.mtu.into(),
         mode: mode.into(),
-        subnets: network.subnets.iter().map(subnet).collect(),
+        subnets: network.subnets.iter().map(subnet_to_wire).collect(),
         internal: network.internal,
         remotes: network.remotes.iter().map(ToString::to_string).collect(),
         options: network.options.clone(),
         endpoints,
+        state: Default::default(),
     }
 }
 
-fn endpoint_to_wire(endpoint: &Endpoint, network: &str, up: bool) -> v1::Endpoint {
+pub(super) fn subnet_to_wire(subnet: &Subnet) -> v1::Subnet {
+    v1::Subnet {
+        subnet: subnet.subnet.to_string(),
+        gateway: subnet.gateway.map(|g| g.to_string()).unwrap_or_default(),
+        ip_range: subnet.ip_range.map(|r| r.to_string()).unwrap_or_default(),
+    }
+}
+
+pub(super) fn endpoint_to_wire(endpoint: &Endpoint, network: &str, up: bool) -> v1::Endpoint {
     let state = if up { v1::EndpointState::Up } else { v1::EndpointState::Lost };
     v1::Endpoint {
         id: endpoint.id.clone(),
@@ -311,6 +336,8 @@ fn status(error: NodeError) -> Status {
         NodeError::Request(_) | NodeError::BadMac(_) => Code::InvalidArgument,
         NodeError::Define(DefineError::NameInUse(_) | DefineError::VniInUse { .. }) => Code::AlreadyExists,
         NodeError::MacInUse { .. } => Code::AlreadyExists,
+        NodeError::Local(LocalError::Define(DefineError::NameInUse(_))) => Code::AlreadyExists,
+        NodeError::Local(_) => Code::InvalidArgument,
         NodeError::Define(_) => Code::InvalidArgument,
         NodeError::Lookup(_) | NodeError::NoSuchEndpoint(_) | NodeError::SeveralEndpoints(_) => Code::NotFound,
         NodeError::NotReady => Code::Unavailable,

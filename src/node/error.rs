@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use weft_control::blocks::AddressError;
 use weft_control::define::DefineError;
+use weft_control::local::LocalError;
 use weft_control::network::{Lookup, Mode};
 use weft_control::space::AssignError;
 use weft_proto::request::Refused;
@@ -12,6 +13,7 @@ use weft_vtep::addr::Mac;
 use weft_vtep::io::TableError;
 
 use super::state::StateError;
+use crate::drivers::DriverError;
 use crate::sandbox::{LinkError, NetnsError};
 
 /// Why the node refuses a change. The change left nothing behind.
@@ -23,6 +25,12 @@ pub enum NodeError {
     /// The network cannot be as it is asked for.
     #[error(transparent)]
     Define(#[from] DefineError),
+    /// The network of this host cannot be as it is asked for.
+    #[error(transparent)]
+    Local(#[from] LocalError),
+    /// The network's driver refuses.
+    #[error(transparent)]
+    Driver(#[from] DriverError),
     /// The network is not there.
     #[error(transparent)]
     Lookup(#[from] Lookup),

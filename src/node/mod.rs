@@ -12,6 +12,7 @@ pub mod daemon;
 mod endpoints;
 mod error;
 mod events;
+mod local;
 mod lock;
 mod networks;
 mod notify;

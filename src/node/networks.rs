@@ -111,7 +111,7 @@ pub(super) fn spec(network: &Network) -> Result<NetworkSpec, OptionError> {
 }
 
 /// The first few of a list that may be long.
-fn some_of(ids: &[String]) -> String {
+pub(super) fn some_of(ids: &[String]) -> String {
     const SHOWN: usize = 8;
     let shown = ids.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
     if ids.len() > SHOWN { format!("{shown} and {} more", ids.len() - SHOWN) } else { shown }

@@ -22,6 +22,7 @@ pub const PERIOD: Duration = Duration::from_secs(5);
 impl Node {
     /// Lets go of endpoints whose sandbox or device has gone. Blocks; the caller has the turn.
     pub fn reconcile(&self) {
+        self.reconcile_local();
         let candidates: Vec<_> = self.tables().endpoints.values().filter(|l| l.port.is_some()).cloned().collect();
         if candidates.is_empty() {
             return;

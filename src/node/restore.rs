@@ -21,6 +21,7 @@ impl Node {
     /// A network that cannot be restored is an error: nothing of the state may be lost by going on without it. An
     /// endpoint that cannot is kept as lost, since its sandbox may rightly have ended while no daemon was looking.
     pub fn restore(&self, state: State) -> Result<()> {
+        self.restore_local()?;
         if self.membership.is_some() {
             return self.restore_member(state);
         }

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use weft_control::network::Network;
 use weft_vtep::addr::Mac;
 
+use super::local;
 use super::lock::{self, LockError};
 use crate::sandbox;
 
@@ -208,12 +209,13 @@ impl StateDir {
         self.prepare_file(&self.file, &text.map_err(system("write the state in", &self.dir))?)
     }
 
-    /// Removes all that is remembered, for good.
+    /// Removes all that is remembered, for good, but the networks of this host: they are no cluster's.
     pub fn forget(&self) -> Result<(), StateError> {
         let doing = || system("empty the state directory", &self.dir);
         for entry in fs::read_dir(&self.dir).map_err(doing())? {
             let entry = entry.map_err(doing())?;
-            if entry.file_name() != "lock" && entry.path().is_file() {
+            let stays = ["lock", local::FILE].iter().any(|name| entry.file_name() == *name);
+            if !stays && entry.path().is_file() {
                 fs::remove_file(entry.path()).map_err(doing())?;
             }
         }

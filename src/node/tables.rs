@@ -13,6 +13,7 @@ use weft_vtep::io::Vtep;
 use super::NodeError;
 use super::cluster::Membership;
 use super::events::Events;
+use super::local::Local;
 use super::state::{Endpoint, Identity, State, StateDir};
 
 /// A node: its networks and endpoints, the data plane under them and the directory that remembers them.
@@ -30,6 +31,8 @@ pub struct Node {
     pub(super) membership: Option<Arc<Membership>>,
     /// What ends the daemon from within.
     pub(super) over: Notify,
+    /// The networks of this host alone.
+    pub(super) local: Local,
     tables: RwLock<Tables>,
     ready: watch::Sender<bool>,
     turn: Arc<tokio::sync::Mutex<()>>,
@@ -69,7 +72,8 @@ impl Node {
     /// A node without networks, not yet ready.
     pub fn new(identity: Identity, vtep: Vtep, dir: StateDir, membership: Option<Arc<Membership>>) -> Node {
         let (events, tables, ready) = (Events::default(), RwLock::default(), watch::Sender::new(false));
-        Node { identity, vtep, dir, events, membership, over: Notify::new(), tables, ready, turn: Arc::default() }
+        let (local, over, turn) = (Local::default(), Notify::new(), Arc::default());
+        Node { identity, vtep, dir, events, membership, over, local, tables, ready, turn }
     }
 
     /// Waits for the turn to change the node.

@@ -5,6 +5,7 @@ mod harness;
 
 mod documents;
 mod endpoints;
+mod local;
 mod readiness;
 mod refusals;
 mod restart;

@@ -92,7 +92,8 @@ impl Node {
         let _ = self.ready.subscribe().wait_for(|ready| *ready).await;
     }
 
-    pub(super) fn set_ready(&self) {
+    /// From now on requests are answered: what was to be restored is.
+    pub fn set_ready(&self) {
         self.ready.send_replace(true);
     }
 

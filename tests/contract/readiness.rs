@@ -66,6 +66,7 @@ async fn status_is_answered_from_the_first_moment_and_fails_until_the_node_is_re
 
     let restored = Arc::clone(&node);
     tokio::task::spawn_blocking(move || restored.restore(state)).await.unwrap().unwrap();
+    node.set_ready();
     let ready = run(&path, &["status", "--json"]).await;
     assert!(ready.status.success());
     assert_eq!(serde_json::from_slice::<Value>(&ready.stdout).unwrap()["ready"], true);

@@ -28,7 +28,7 @@ fn a_refused_network_says_why_and_changes_nothing() {
         ("blue --plain --remote 2001:db8::1", &["2001:db8::1", "192.0.2.1", "family"]),
         ("blue --plain --remote 192.0.2.1", &["192.0.2.1", "another host"]),
         ("blue --plain --remote nowhere", &["nowhere", "IP address"]),
-        ("blue --plain --driver macvlan", &["macvlan", "overlay"]),
+        ("blue --plain --driver ipvlan", &["ipvlan", "overlay"]),
         ("blue --plain -o colour=blue", &["colour"]),
         ("blue --plain -o vlan=maybe", &["vlan", "maybe", "keep"]),
         ("blue --plain --mtu 1451", &["1451", "1450", "1500"]),

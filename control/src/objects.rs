@@ -1,7 +1,7 @@
 //! What belongs to the cluster and to no node: networks, tokens, the deny list, the CA's certificates, the signers.
 //!
 //! Of two writers the later wins: an object carries a hybrid clock (wall time in milliseconds in the upper 48 bits, a
-//! counter in the lower 16, and never less than what was seen before) and its writer's id, which breaks ties. A
+//! counter in the lower 16, and always more than the clock of what it replaces) and its writer's id, which breaks ties. A
 //! removed object leaves a tombstone for 30 days. Every member keeps all objects on its disk, since a whole cluster may
 //! restart. What is in an object, and what it means that two of them have the same name, is not judged here.
 //!
@@ -136,8 +136,6 @@ pub struct Objects {
     /// By the version at which they were last written here.
     recent: BTreeMap<u64, (Kind, String)>,
     version: u64,
-    /// The highest clock seen.
-    clock: u64,
     /// The sum of the objects' fingerprints.
     digest: u64,
     bytes: usize,
@@ -148,10 +146,10 @@ impl Objects {
     /// No objects.
     pub fn new(me: NodeId, limits: Limits) -> Self {
         let (objects, recent, changes) = (BTreeMap::new(), BTreeMap::new(), VecDeque::new());
-        Objects { me, limits, objects, recent, version: 0, clock: 0, digest: 0, bytes: 0, changes }
+        Objects { me, limits, objects, recent, version: 0, digest: 0, bytes: 0, changes }
     }
 
-    /// Writes an object. It wins over all that this node has seen.
+    /// Writes an object. It wins over what this node has seen of it.
     pub fn put(&mut self, wall_ms: u64, kind: Kind, id: &str, value: Vec<u8>) -> Result<(), ObjectRefused> {
         self.write_mine(wall_ms, kind, id, Some(value))
     }
@@ -242,8 +240,10 @@ impl Objects {
     }
 
     fn write_mine(&mut self, wall_ms: u64, kind: Kind, id: &str, value: Option<Vec<u8>>) -> Result<(), ObjectRefused> {
-        // A wall clock that was set back does not take this node's word away from it.
-        let clock = (wall_ms.min((LATEST >> 16) - 1) << 16).max(self.clock + 1);
+        // A wall clock that was set back does not take this node's word away from it. Only this object's clock counts: one
+        // that somebody wrote in the year 3999 does not carry all others there.
+        let before = self.objects.get(&(kind, id.to_owned())).map_or(0, |kept| kept.object.clock + 1);
+        let clock = (wall_ms.min(LATEST >> 16) << 16).max(before).min(LATEST - 1);
         self.write(kind, id.to_owned(), Object { clock, writer: self.me, value }).map(drop)
     }
 
@@ -264,7 +264,6 @@ impl Objects {
             return Err(ObjectRefused::Full);
         }
         self.bytes = bytes;
-        self.clock = self.clock.max(object.clock);
         self.version += 1;
         if let Some(here) = here {
             self.recent.remove(&here.version);
@@ -380,6 +379,10 @@ mod tests {
             assert_eq!(a.apply(0, object.clone()), Err(why), "{object:?}");
         }
         assert_eq!((a.version(), a.digest()), (0, 0));
+        let far = v1::Object { clock: LATEST - 1, ..good.clone() };
+        let mut b = objects(1);
+        assert_eq!((b.apply(0, far), b.put(7, Kind::Network, "red", vec![])), (Ok(true), Ok(())));
+        assert_eq!(b.object(Kind::Network, "red").map(|object| object.clock), Some(7 << 16));
         assert_eq!(a.apply(0, good.clone()), Ok(true));
         assert_eq!(a.apply(0, v1::Object { id: "red".into(), ..good.clone() }), Ok(true));
         assert_eq!(a.apply(0, v1::Object { id: "pink".into(), ..good }), Err(ObjectRefused::Full));

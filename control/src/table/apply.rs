@@ -50,6 +50,9 @@ impl Table {
             None if self.indices.len() >= self.limits.origins => return Err(Refused::Quota),
             None => (0, 0, 0),
         };
+        if !wire::is_plausible(delta.incarnation, incarnation) {
+            return Err(Refused::Sequence);
+        }
         if delta.incarnation < incarnation {
             return Ok(Outcome::OldLife);
         }
@@ -122,7 +125,7 @@ impl Table {
         let same = incarnation == mine.incarnation;
         let more = incarnation > mine.incarnation || (same && applied > mine.applied);
         let other = same && applied == mine.applied && hash != 0 && mine.hash != 0 && hash != mine.hash;
-        if more || other {
+        if (more || other) && wire::is_plausible(incarnation, mine.incarnation) {
             self.changes.push_back(Change::Usurped { incarnation });
         }
         if incarnation < mine.incarnation { Outcome::OldLife } else { Outcome::Known }
@@ -178,6 +181,5 @@ impl Table {
 
 fn check_range(delta: &v1::Delta) -> Result<(), Refused> {
     let rises = delta.after <= delta.to && delta.to <= delta.head && delta.to - delta.after <= MAX_JUMP;
-    let sane = (1..=MAX_SEQUENCE).contains(&delta.incarnation) && delta.head <= MAX_SEQUENCE;
-    if rises && sane && delta.floor <= delta.head + 1 { Ok(()) } else { Err(Refused::Sequence) }
+    if rises && delta.head <= MAX_SEQUENCE && delta.floor <= delta.head + 1 { Ok(()) } else { Err(Refused::Sequence) }
 }

@@ -220,7 +220,7 @@ impl Table {
         if !matches!(key, Key::Mac(..) | Key::Ip(..)) {
             return;
         }
-        let shared = head.is_some_and(|slot| self.store.is_shared(slot));
+        let shared = self.store.claims(head).nth(1).is_some();
         if !shared && self.contests.is_empty() {
             return;
         }

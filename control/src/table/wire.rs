@@ -14,6 +14,8 @@ use super::entry::{Key, Limits, Mobility, NodeRecord, Value};
 /// The highest sequence number of a log and the highest incarnation. At a million operations a second it lasts for
 /// two thousand years, so more is no number that a node has counted to.
 pub const MAX_SEQUENCE: u64 = 1 << 56;
+/// Incarnations that a node can have that is not known yet: more than the milliseconds of 8,000 years.
+const FIRST_LIVES: u64 = 1 << 48;
 /// The most operations that one delta may run over.
 pub const MAX_JUMP: u64 = 1 << 40;
 /// The highest mobility sequence. It is kept well below the end of its 32 bits, so that no claim is the last one.
@@ -52,6 +54,12 @@ pub enum Refused {
     /// The records are not the sender's, and their node can be asked itself.
     #[error("the records are another neighbour's own")]
     NotTheirs,
+}
+
+/// False for a life that is absurdly far from the one that is known (0: none). Whoever writes in another's name could
+/// otherwise bring it to the end of its numbers at once.
+pub(super) fn is_plausible(incarnation: u64, known: u64) -> bool {
+    (1..=MAX_SEQUENCE).contains(&incarnation) && incarnation <= known.max(FIRST_LIVES) + MAX_JUMP
 }
 
 /// Four or sixteen octets.

@@ -1,0 +1,152 @@
+//! What the exchange promises, one by one.
+
+use super::*;
+
+#[test]
+fn a_change_is_everywhere_after_one_batch_and_then_it_is_quiet() {
+    let mut net = Net::mesh(5, 1);
+    net.settle();
+    put(&mut net, 0, 4);
+    net.run(20, NONE);
+    for node in &net.nodes {
+        assert_eq!(node.table.owner(vni(0), mac(4)), Some(node_id(0)));
+        assert_eq!(node.exchange.pulls.len(), 0);
+    }
+    // A digest each second and a vector each ten, to each of four, and nothing else.
+    net.nodes.iter_mut().for_each(|node| node.frames = 0);
+    net.run(20_000, NONE);
+    for node in &net.nodes {
+        assert!((80..=4 * 22 + 4).contains(&node.frames), "{} frames", node.frames);
+        assert_eq!(node.exchange.agreeing(&node.table, &node.objects), 4);
+    }
+}
+
+#[test]
+fn a_change_goes_around_a_ring_by_relays_alone() {
+    let mut net = Net::new(6, true, (0..6).map(|a| (a, (a + 1) % 6)), 1);
+    net.settle();
+    put(&mut net, 0, 4);
+    // Three hops of one batch each, long before the next digests.
+    net.run(50, NONE);
+    assert!(net.nodes.iter().all(|node| node.table.owner(vni(0), mac(4)) == Some(node_id(0))));
+}
+
+#[test]
+fn a_node_that_joins_is_sent_each_log_about_once() {
+    for relay in [false, true] {
+        let mut net = Net::new(6, relay, (0..5).flat_map(|a| (0..a).map(move |b| (a, b))), 1);
+        (0..32).for_each(|number| put(&mut net, number as usize % 5, number));
+        net.run(3000, NONE);
+        let size = |net: &Net, of: usize| {
+            let all = net.nodes[of].table.snapshot(net.nodes[of].table.me(), 0, usize::MAX).expect("a log");
+            prost::Message::encoded_len(&all)
+        };
+        // Two of five first, then all.
+        net.link(5, 0);
+        net.link(5, 1);
+        net.run(300, NONE);
+        (2..5).for_each(|peer| net.link(5, peer));
+        net.settle();
+        net.assert_equal();
+        for of in 0..5 {
+            let (sent, size) = (net.nodes[5].bytes[&node_id(of).0], size(&net, of));
+            assert!(sent <= 2 * size + 200, "{sent} bytes of a log of {size}, relay {relay}");
+        }
+    }
+}
+
+#[test]
+fn a_neighbour_that_reads_nothing_costs_a_window() {
+    let mut net = Net::mesh(2, 1);
+    net.settle();
+    let now = net.now;
+    for number in 0..5000u32 {
+        let [_, _, c, d] = number.to_be_bytes();
+        let key = Key::Mac(vni(0), Mac::new([2, 0, 0, 1, c, d]));
+        net.nodes[0].table.put(now, key, Value::Mac(Mobility::default())).expect("room");
+    }
+    // Its frames are taken from the node as by a stream, and never arrive.
+    let node = &mut net.nodes[0];
+    let mut bytes = 0;
+    for tick in 0..200u64 {
+        node.exchange.tick(now + ms(5 * tick), &node.table, &node.objects);
+        while let Some((_, frame)) = node.exchange.poll() {
+            bytes += prost::Message::encoded_len(&frame);
+        }
+    }
+    assert!(bytes < 400 + 300 + 2000, "{bytes} bytes in a second");
+}
+
+#[test]
+fn who_writes_in_anothers_name_is_refused_or_undone() {
+    let forge = |net: &Net, after: u64| {
+        let key = v1::Key { vni: 4096, of: Some(v1::key::Of::Mac(vec![2, 0, 0, 0, 0, 4])) };
+        let value = v1::Value { of: Some(v1::value::Of::Mac(v1::Mobility { sequence: 9, orderly: true })) };
+        let record = v1::Record { seq: after + 1, key: Some(key), value: Some(value) };
+        let origin = net.nodes[0].table.me();
+        Kind::Delta(v1::Delta {
+            node: origin.node.0,
+            incarnation: origin.incarnation,
+            after,
+            to: after + 1,
+            records: vec![record],
+            complete: true,
+            head: after + 1,
+            ..v1::Delta::default()
+        })
+    };
+    let end = |net: &Net| net.nodes[0].table.position(node_id(0)).expect("a log").applied;
+
+    // Everybody knows everybody: 1 tells 2 of 0.
+    let mut net = Net::mesh(3, 1);
+    net.settle();
+    net.run(10_000, NONE);
+    let (now, forged) = (net.now, forge(&net, end(&net)));
+    let node = &mut net.nodes[2];
+    let told = node.exchange.handle(now, 0, node_id(1), forged, &mut node.table, &mut node.objects);
+    assert_eq!(told, Err(FrameRefused::Record(Refused::NotTheirs)));
+    assert_eq!(node.table.owner(vni(0), mac(4)), None);
+
+    // A ring: 1 tells 2 of 0, which is too far to be asked. 0 hears of it and begins a new life.
+    let mut net = Net::new(4, true, (0..4).map(|a| (a, (a + 1) % 4)), 1);
+    net.settle();
+    let (now, forged) = (net.now, forge(&net, end(&net)));
+    let node = &mut net.nodes[2];
+    assert_eq!(node.exchange.handle(now, 0, node_id(1), forged, &mut node.table, &mut node.objects), Ok(()));
+    net.run(3000, NONE);
+    assert_eq!(net.nodes[0].usurped, 1);
+    net.settle();
+    net.assert_equal();
+
+    // The same, before 0 uses the number itself: both have as many records.
+    let (now, forged) = (net.now, forge(&net, end(&net)));
+    let node = &mut net.nodes[2];
+    assert_eq!(node.exchange.handle(now, 0, node_id(1), forged, &mut node.table, &mut node.objects), Ok(()));
+    put(&mut net, 0, 5);
+    net.run(30_000, NONE);
+    net.settle();
+    net.assert_equal();
+    assert_eq!(net.nodes[2].table.owner(vni(0), mac(4)), None);
+}
+
+#[test]
+fn a_node_put_back_to_an_older_state_takes_a_higher_life() {
+    let mut net = Net::mesh(3, 1);
+    put(&mut net, 0, 4);
+    net.settle();
+    net.restart(0, false);
+    net.nodes[0].table.complete();
+    net.settle();
+    // The state directory says 1 again, where the others know 2.
+    (1..3).for_each(|peer| net.cut(0, peer));
+    net.nodes[0] = start(0, 1);
+    net.nodes[0].table.complete();
+    put(&mut net, 0, 5);
+    (1..3).for_each(|peer| net.link(0, peer));
+    net.run(1000, NONE);
+    assert!(net.nodes[0].usurped >= 1);
+    net.settle();
+    net.assert_equal();
+    assert!(net.nodes[0].table.me().incarnation > 2);
+    assert_eq!(net.nodes[1].table.owner(vni(0), mac(5)), Some(node_id(0)));
+}

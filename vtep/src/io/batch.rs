@@ -202,6 +202,16 @@ impl Batch {
         })
     }
 
+    /// All bytes of a message, where they stand one behind the other in the header arena: as those of a sealed
+    /// super-frame do.
+    #[inline]
+    pub(super) fn contiguous(&self, message: &Message) -> Option<Piece> {
+        let [first, last] = [message.head, message.tail].map(|index| self.datagrams[usize::from(index)].header);
+        // Bytes in another arena would be missing in the span.
+        let span = (last.at + last.len).checked_sub(first.at)?;
+        (span == message.bytes).then_some(Piece { at: first.at, len: span })
+    }
+
     /// Forgets everything.
     pub(super) fn clear(&mut self) {
         self.datagrams.clear();
@@ -245,6 +255,24 @@ mod tests {
         assert!(batch.is_empty() && batch.messages(3).next().is_none());
     }
 
+    #[test]
+    fn what_stands_in_a_row_is_one_piece() {
+        let mut batch = Batch::default();
+        let to = To { vtep: vtep(1), tos: 0, overhead: 40 };
+        let elsewhere = To { vtep: vtep(2), tos: 0, overhead: 40 };
+        for (lane, to, at, len) in [(0, to, 0, 100), (0, to, 100, 100), (1, to, 200, 100), (0, to, 300, 90)] {
+            batch.push(lane, to, Piece::new(at, len), Piece::new(0, 0));
+        }
+        batch.push(2, elsewhere, Piece::new(500, 50), Piece::new(0, 0));
+        batch.push(2, elsewhere, Piece::new(550, 50), Piece::new(0, 0));
+        batch.push(3, elsewhere, Piece::new(0, 0), Piece::new(10, 50));
+        let pieces = |lane| batch.messages(lane).map(|m| batch.contiguous(m)).collect::<Vec<_>>();
+        assert_eq!(pieces(0), [None], "another lane's stands between");
+        assert_eq!(pieces(1), [Some(Piece::new(200, 100))]);
+        assert_eq!(pieces(2), [Some(Piece::new(500, 100))]);
+        assert_eq!(pieces(3), [None], "it is in the frame arena");
+    }
+
     proptest! {
         /// Whatever is pushed leaves once, in its lane's order, in messages that one UDP_SEGMENT call can carry.
         #[test]
@@ -269,6 +297,7 @@ mod tests {
                         prop_assert!(len == u32::from(message.size) || last && len < u32::from(message.size));
                         seen.push(index);
                     }
+                    prop_assert_eq!(batch.contiguous(message), None, "half of each is elsewhere");
                 }
                 prop_assert_eq!(seen, expected);
             }

@@ -8,6 +8,7 @@ use std::net::UdpSocket;
 use std::os::fd::AsFd;
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::epoll::EpollTimeout;
@@ -15,6 +16,9 @@ use nix::sys::epoll::EpollTimeout;
 use super::worker::Worker;
 use super::{Tap, Vtep, VtepConfig};
 use crate::addr::{Mac, PortId, Vni};
+use crate::seal::PeerId;
+use crate::seal::handshake::{SessionKeys, Terms};
+use crate::seal::suite::Suite;
 use crate::switch::NetworkSpec;
 use crate::switch::view::{Port, Segment};
 
@@ -42,8 +46,8 @@ fn mac(n: u8) -> Mac {
     Mac::new([2, 0, 0, 0, 0, n])
 }
 
-/// A VTEP on 127.0.0.`n` with one endpoint, and its worker.
-fn node(n: u8, peer: u8) -> (Vtep, Worker) {
+/// A VTEP on 127.0.0.`n` with one endpoint on a sealed or a plain network, and its worker.
+fn node(n: u8, peer: u8, sealed: bool) -> (Vtep, Worker) {
     let local = [127, 0, 0, n].into();
     let (vtep, mut parts) = Vtep::assemble(&VtepConfig { local, port: 4789, workers: Some(1) }).unwrap();
     let name = format!("tap{n}");
@@ -53,6 +57,7 @@ fn node(n: u8, peer: u8) -> (Vtep, Worker) {
     let vni = Vni::new(VNI).unwrap();
     let mut spec = NetworkSpec::new(vni, 1450);
     spec.remotes.push([127, 0, 0, peer].into());
+    spec.sealed = sealed;
     let port = Arc::new(Port { id: PortId(0), vni, mac: mac(n), device: tap });
     let added = vtep.shared.view.update(|view| {
         let mut segment = Segment::new(spec, 1);
@@ -76,13 +81,38 @@ fn send(socket: &UdpSocket, super_frames: &UdpSocket, payload: &[u8]) {
     }
 }
 
+/// Keys in the direction from `here` to `there`. Their workers are not running, so nobody is waited for.
+fn open_session(here: &Vtep, there: &Vtep, suite: Suite) {
+    let terms = Terms { sender: PeerId(1), receiver: PeerId(2), suite, lanes: here.lanes() };
+    let keys = SessionKeys::derive(terms, &[1; 32], &[2; 32]).unwrap();
+    let (now, index) = (Duration::ZERO, 7);
+    let installed = there.shared.view.update(|v| v.sessions.install_receive(now, here.local, &keys, index, 1));
+    installed.unwrap();
+    let lanes = &here.shared.lanes;
+    let installed = here.shared.view.update(|v| v.sessions.install_send(now, there.local, &keys, index, lanes));
+    installed.unwrap();
+}
+
 #[test]
 fn nothing_is_allocated_for_a_packet() {
+    nothing_is_allocated(None);
+}
+
+#[test]
+fn nothing_is_allocated_for_a_sealed_packet() {
+    nothing_is_allocated(Some(Suite::Aes256Gcm));
+    nothing_is_allocated(Some(Suite::ChaCha20Poly1305));
+}
+
+fn nothing_is_allocated(suite: Option<Suite>) {
     if !in_a_lab() {
         return;
     }
     ip("link set lo up");
-    let ((here, mut sender), (there, mut receiver)) = (node(1, 2), node(2, 1));
+    let ((here, mut sender), (there, mut receiver)) = (node(1, 2, suite.is_some()), node(2, 1, suite.is_some()));
+    if let Some(suite) = suite {
+        open_session(&here, &there, suite);
+    }
     ip("addr add 10.77.0.1/24 dev tap1");
     ip(&format!("neigh add 10.77.0.2 lladdr {} dev tap1", mac(2)));
     let (plain, cut) = (UdpSocket::bind("10.77.0.1:0").unwrap(), UdpSocket::bind("10.77.0.1:0").unwrap());
@@ -106,4 +136,7 @@ fn nothing_is_allocated_for_a_packet() {
     let (sent, received) = (here.stats().tx_frames - sent, there.stats().rx_frames - received);
     assert!(sent >= 20 * 4 + 20 * 40, "only {sent} frames were sent");
     assert_eq!(received, sent, "{:?}", there.stats());
+    let opened = there.session_rows().iter().map(|row| row.datagrams).sum::<u64>();
+    assert!(opened == 0 || opened >= received, "{opened} datagrams opened");
+    assert_eq!(opened > 0, suite.is_some());
 }

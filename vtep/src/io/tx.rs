@@ -358,7 +358,10 @@ impl Out {
             for message in batch.messages(lane) {
                 let segment = (message.count > 1).then_some(message.size);
                 let to = SocketAddr::new(message.vtep, vxlan_port);
-                sending.push(to, batch.datagrams(message).flat_map(pieces), segment, message.tos);
+                match batch.contiguous(message) {
+                    Some(all) => sending.push(to, std::iter::once(all.of(headers)), segment, message.tos),
+                    None => sending.push(to, batch.datagrams(message).flat_map(pieces), segment, message.tos),
+                }
             }
             let mut messages = batch.messages(lane);
             refused.clear();

@@ -55,6 +55,20 @@ fn main() -> io::Result<()> {
         let steps: Vec<u8> = (0..40).flat_map(|n| [number as u8 + n % 2 * 4, 2, 0, 0, 200]).collect();
         write("coalesce", &number.to_string(), &steps)?;
     }
+    // Seal on each lane, then hand each over: to its worker, again, changed, to the other worker.
+    for suite in 0..2_u8 {
+        let mut open = vec![suite];
+        for lane in 0..5 {
+            open.extend([0, lane, 20]);
+            open.extend([lane; 20]);
+        }
+        for step in [1, 1, 0x41, 2, 0x42] {
+            for lane in 0..5 {
+                open.extend([step, lane, 2, 128, 0]);
+            }
+        }
+        write("open", &suite.to_string(), &open)?;
+    }
     Ok(())
 }
 

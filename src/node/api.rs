@@ -82,7 +82,7 @@ impl NodeService for Api {
             members_alive: count(alive),
             members_agreeing: count(agreeing),
             control_port: if identity.mode == state::Mode::Cluster { identity.control_port.into() } else { 0 },
-            sessions: Vec::new(),
+            sessions: self.node.session_list(),
             networks: count(tables.networks.len() + self.node.local.counts().0),
             endpoints: count(tables.endpoints.len() + self.node.local.counts().1),
         }))
@@ -134,7 +134,7 @@ impl NodeService for Api {
     }
 
     async fn rekey(&self, _: Request<v1::RekeyRequest>) -> Result<Response<v1::RekeyResponse>, Status> {
-        Err(status(NodeError::NeedsCluster))
+        Ok(Response::new(v1::RekeyResponse { peers: self.node.rekey().map_err(status)? }))
     }
 
     async fn create_network(

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use tracing::info;
 use weft_control::define::{DefineError, Surroundings, define, max_mtu};
-use weft_control::network::{Network, find};
+use weft_control::network::{Mode, Network, find};
 use weft_control::options::{OptionError, Options};
 use weft_control::space::Space;
 use weft_proto::request;
@@ -29,7 +29,7 @@ impl Node {
                     networks: &networks,
                     tunnel,
                     underlay_mtu,
-                    can_seal: false,
+                    can_seal: self.membership.is_some(),
                     in_cluster: self.membership.is_some(),
                 },
             )?
@@ -105,6 +105,7 @@ pub(super) fn spec(network: &Network) -> Result<NetworkSpec, OptionError> {
     let options = Options::parse(&network.options)?;
     let mut spec = NetworkSpec::new(network.vni, network.mtu);
     spec.remotes = network.remotes.clone();
+    spec.sealed = network.mode == Mode::Sealed;
     (spec.trust_macs, spec.keep_vlan) = (options.trust_macs, options.keep_vlan);
     spec.ageing = options.ageing.unwrap_or(spec.ageing);
     Ok(spec)

@@ -19,7 +19,7 @@ use crate::node::{Node, NodeError};
 const FAREWELL: Duration = Duration::from_millis(500);
 
 impl Node {
-    fn cluster(&self) -> Result<&Arc<Membership>, NodeError> {
+    pub(super) fn cluster(&self) -> Result<&Arc<Membership>, NodeError> {
         self.check_ready()?;
         self.membership.as_ref().ok_or(NodeError::NeedsCluster)
     }

@@ -44,6 +44,7 @@ impl Node {
                 match output {
                     Output::Change(change) => {
                         membership.core.look(|cluster| directory.translate(cluster, &change, &mut updates));
+                        self.share(&membership, &change);
                     }
                     Output::Send { peer, frame } => membership.streams.send(peer, frame),
                     Output::SendSwim { peer, address, datagram } => self.send_datagram(peer, address, datagram),
@@ -59,7 +60,10 @@ impl Node {
                     Output::SaveObjects => membership.unsaved.mark(&membership.unsaved.objects),
                     Output::SaveRoster => membership.unsaved.mark(&membership.unsaved.roster),
                     Output::SaveIncarnation(incarnation) => self.save_incarnation(incarnation),
-                    Output::MemberForgotten(node) => membership.hang_up(node),
+                    Output::MemberForgotten(node) => {
+                        membership.hang_up(node);
+                        self.end_sessions(&membership, node);
+                    }
                     // `weft leave` ends the daemon when it has cleared up.
                     Output::Left => {}
                     Output::MemberChanged(member) => membership.share_key(&member),
@@ -252,6 +256,7 @@ impl Node {
 
     fn second_passed(&self, membership: &Membership) {
         self.announce_trusted(membership);
+        self.hear(membership);
         for conflict in membership.tick_blocks(self) {
             self.events.record("address_conflict", conflict);
         }

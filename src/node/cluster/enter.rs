@@ -175,6 +175,7 @@ impl Entry {
             authority: RwLock::new(authority.map(Arc::new)),
             streams: super::Streams::default(),
             channels: super::Channels::default(),
+            sessions: super::Sessions::default(),
             blocks: Mutex::new(HashMap::new()),
             registry: Mutex::new(Registry::new()),
             unreadable: Mutex::new(HashSet::new()),
@@ -223,6 +224,7 @@ impl Node {
         tokio::spawn(Arc::clone(self).keep_saved());
         tokio::spawn(Arc::clone(self).follow_networks());
         tokio::spawn(Arc::clone(self).renew());
+        tokio::spawn(Arc::clone(self).keep_sessions());
         Some((stop, server))
     }
 

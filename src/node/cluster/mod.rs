@@ -4,6 +4,7 @@
 //!   disk for that. [`trusted`]: whom it trusts.
 //! * [`Core`]: the pure core behind a lock. [`drive`] does what it asks for, [`bridge`] tells the data plane.
 //! * [`peers`], [`streams`]: calls and streams to other nodes. [`service`]: theirs to this one. [`admission`]: newcomers.
+//! * [`sessions`]: keys of the data plane.
 //! * [`networks`], [`addresses`], [`announce`]: what an attach on this node means for the others. [`answers`]: what the
 //!   user asks about the cluster.
 
@@ -18,6 +19,7 @@ pub(super) mod enter;
 mod networks;
 mod peers;
 mod service;
+mod sessions;
 mod store;
 mod streams;
 mod trusted;
@@ -35,6 +37,7 @@ use weft_control::security::trust::Trust;
 
 pub(super) use self::core::Core;
 use self::peers::Channels;
+use self::sessions::Sessions;
 use self::streams::Streams;
 
 /// A node's membership.
@@ -47,6 +50,7 @@ pub struct Membership {
     authority: RwLock<Option<Arc<Authority>>>,
     streams: Streams,
     channels: Channels,
+    sessions: Sessions,
     /// This node's share of each network's addresses, by the network's id.
     blocks: Mutex<HashMap<String, Blocks>>,
     registry: Mutex<Registry>,

@@ -104,6 +104,7 @@ impl Node {
     /// Dials a neighbour and keeps the stream with it.
     pub(super) fn dial(self: &Arc<Self>, peer: NodeId, address: SocketAddr) {
         let Some(membership) = self.membership.clone() else { return };
+        let node = Arc::clone(self);
         tokio::spawn(async move {
             let channel = match connect(&membership.trust, peer, address).await {
                 Ok(channel) => channel,
@@ -116,7 +117,7 @@ impl Node {
             let (number, ended) = (opened.number, opened.ended);
             let mut client = ClusterClient::new(channel).max_decoding_message_size(FRAME_BYTES);
             match client.exchange(ReceiverStream::new(opened.frames)).await {
-                Ok(inbound) => membership.keep(peer, number, ended, inbound.into_inner()).await,
+                Ok(inbound) => membership.keep(&node, peer, number, ended, inbound.into_inner()).await,
                 Err(status) => tracing::debug!("{peer} takes no stream: {}", status.message()),
             }
             if membership.streams.close(peer, number) {
@@ -136,6 +137,7 @@ impl Membership {
     /// Takes in what comes on a stream, until its end.
     pub(super) async fn keep(
         &self,
+        node: &Arc<Node>,
         peer: NodeId,
         number: u64,
         mut ended: tokio::sync::mpsc::Receiver<()>,
@@ -149,6 +151,7 @@ impl Membership {
         if !self.streams.is(peer, number) {
             return;
         }
+        node.greeted(self, peer, hello.incarnation);
         self.core.tell(Input::Connected { peer, hello });
         loop {
             tokio::select! {

@@ -40,10 +40,11 @@ impl Cluster for Service {
     async fn exchange(&self, request: Request<Streaming<v1::Frame>>) -> Result<Response<Frames>, Status> {
         let peer = peer_of(&request)?;
         let inbound = request.into_inner();
-        let (membership, opened) = (self.membership.clone(), self.membership.open(peer));
+        let (node, membership) = (Arc::clone(&self.node), self.membership.clone());
+        let opened = membership.open(peer);
         let (number, ended) = (opened.number, opened.ended);
         tokio::spawn(async move {
-            membership.keep(peer, number, ended, inbound).await;
+            membership.keep(&node, peer, number, ended, inbound).await;
             if membership.streams.close(peer, number) {
                 membership.core.tell(Input::Disconnected { peer });
             }
@@ -127,7 +128,9 @@ impl Cluster for Service {
         request: Request<v1::OpenSessionRequest>,
     ) -> Result<Response<v1::OpenSessionResponse>, Status> {
         let peer = peer_of(&request)?;
-        Err(Status::unimplemented(format!("this version makes no sessions, with {peer} or others")))
+        // It waits for the workers to take the keys, for as long as a turn of theirs takes.
+        tokio::task::block_in_place(|| self.node.accept_session(&self.membership, peer, &request.into_inner()))
+            .map(Response::new)
     }
 }
 

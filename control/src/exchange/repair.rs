@@ -10,7 +10,7 @@ use std::time::Duration;
 use weft_proto::v1;
 use weft_proto::v1::frame::Kind;
 
-use super::{Exchange, Pull, digest, frame};
+use super::{Exchange, Pull, frame};
 use crate::id::{NodeId, Origin};
 use crate::objects::Objects;
 use crate::table::digest::Fingerprint;
@@ -34,7 +34,7 @@ impl Exchange {
     }
 
     pub(super) fn on_digest(&mut self, now: Duration, from: NodeId, hash: u64, table: &Table, objects: &Objects) {
-        let mine = digest(table, objects);
+        let mine = self.digest.of(table, objects);
         if let Some(peer) = self.peers.get_mut(&from) {
             peer.digest = Some(hash);
         }

@@ -181,7 +181,7 @@ impl Table {
         self.changes.pop_front()
     }
 
-    /// A number that rises with every change of a log.
+    /// A number that rises with every change of a log, and of the digest.
     pub fn version(&self) -> u64 {
         self.version
     }

@@ -114,6 +114,8 @@ impl Table {
             !matches!(key, Key::Node | Key::Block(..))
         });
         self.source_mut(at).standing = standing;
+        // The digest is another, although no log changed.
+        self.version += 1;
         self.settle_all(now, at, looks);
     }
 

@@ -47,7 +47,7 @@ fn who_stalls_and_what_is_lost_kills_nobody() {
 #[test]
 #[ignore = "the promise's count: for a release build"]
 fn who_stalls_and_what_is_lost_kills_nobody_among_a_thousand() {
-    seeds::each(1, |seed| stalls(1000, secs(600), seed));
+    seeds::each(1, |seed| stalls(seeds::many(), secs(600), seed));
 }
 
 /// Two halves go on without each other, and are one again within 30 s: what was taken back stays away.
@@ -107,7 +107,7 @@ fn halves_that_were_apart_end_equal_and_nothing_rises_again() {
 #[test]
 #[ignore = "the promise's count: for a release build"]
 fn halves_of_a_thousand_that_were_apart_end_equal() {
-    seeds::each(1, |seed| partition(1000, secs(600), seed));
+    seeds::each(1, |seed| partition(seeds::many(), secs(600), seed));
 }
 
 /// Records come and go and move, nodes die and return, links fail one way and both: then it is quiet.

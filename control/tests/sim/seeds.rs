@@ -4,7 +4,6 @@ use std::env;
 
 /// Runs `test` with a few fixed seeds, or as the environment says.
 pub(crate) fn each(count: u64, mut test: impl FnMut(u64)) {
-    let number = |name| env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let seeds = match number("WEFT_SIM_SEED") {
         Some(seed) => seed..=seed,
         None => 1..=number("WEFT_SIM_RUNS").unwrap_or(count),
@@ -14,6 +13,15 @@ pub(crate) fn each(count: u64, mut test: impl FnMut(u64)) {
         test(seed);
         drop(told);
     }
+}
+
+/// How many nodes the promises are kept for: 1,000, unless the environment says otherwise.
+pub(crate) fn many() -> usize {
+    number("WEFT_SIM_NODES").unwrap_or(1000) as usize
+}
+
+fn number(name: &str) -> Option<u64> {
+    env::var(name).ok()?.parse().ok()
 }
 
 struct Told(u64);

@@ -161,6 +161,12 @@ impl Membership {
         self.blocks().remove(network);
     }
 
+    /// The network has left this VNI: what was told of its blocks there is taken back.
+    pub(super) fn withdraw_blocks(&self, network: &str, vni: Vni) {
+        let owned: Vec<_> = self.blocks().get(network).map(|blocks| blocks.owned().collect()).unwrap_or_default();
+        self.core.tell_all(owned.into_iter().map(|block| Input::Remove(Key::Block(vni, block))));
+    }
+
     /// The network has moved to another VNI: its blocks are told of there.
     pub(super) fn republish_blocks(&self, network: &Network) {
         self.with(network, |blocks, _, _| blocks.republish());

@@ -59,6 +59,8 @@ impl Node {
                         live.port = None;
                     }
                 }
+                // Left in the table, they would take addresses from whatever network has this VNI next.
+                membership.withdraw_blocks(&id, vni);
                 // It is not there only if it could not be placed.
                 let _ = self.vtep.remove_network(vni);
             }

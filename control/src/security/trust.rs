@@ -52,7 +52,8 @@ impl Trust {
         self.state.send_modify(|state| *state = Arc::new(State { credentials, denied: state.denied.clone() }));
     }
 
-    /// Replaces the deny list. Connections of denied nodes end at once.
+    /// Replaces the deny list. Connections of denied nodes end at once. Whether a node that was denied may ever be let in
+    /// again is the caller's to say.
     pub fn deny(&self, denied: impl IntoIterator<Item = NodeId>) {
         let denied: BTreeSet<_> = denied.into_iter().collect();
         self.state.send_if_modified(|state| {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use tokio::sync::Semaphore;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 use weft_proto::v1;
 use weft_proto::v1::admission_server::Admission;
 
@@ -138,7 +138,7 @@ impl<R: Registrar> Desk<R> {
 
     fn refused(&self, address: SocketAddr, status: &Status) {
         let reason = match status.code() {
-            tonic::Code::PermissionDenied => Reason::Token,
+            Code::PermissionDenied => Reason::Token,
             _ => Reason::Request(status.message().to_owned()),
         };
         self.refusals.tell(address, reason);
@@ -162,7 +162,10 @@ impl<R: Registrar> Admission for Desk<R> {
         }
         let answer = self.admit(request.into_inner()).await;
         if let Err(status) = &answer {
-            self.throttle().charge(source, Instant::now());
+            // That no signer can be reached is not the newcomer's fault: it may try again.
+            if status.code() != Code::Unavailable {
+                self.throttle().charge(source, Instant::now());
+            }
             self.refused(address, status);
         }
         answer.map(Response::new)

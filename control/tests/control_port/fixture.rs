@@ -52,6 +52,8 @@ pub(crate) struct Office {
     pub(crate) tokens: Mutex<HashMap<TokenId, TokenRecord>>,
     pub(crate) taken: Mutex<BTreeSet<NodeId>>,
     pub(crate) roots: Mutex<Vec<Vec<u8>>>,
+    /// Whether another signer can be reached.
+    pub(crate) reachable: Mutex<bool>,
 }
 
 #[tonic::async_trait]
@@ -80,6 +82,9 @@ impl Registrar for Office {
     }
 
     async fn forward(&self, token: &str, request: &[u8]) -> Result<Vec<u8>, Status> {
+        if !*self.reachable.lock().unwrap() {
+            return Err(Status::unavailable("no signer can be reached"));
+        }
         Ok(weft_control::transport::admission::issue(self, &self.authority, token, request, SystemTime::now())?)
     }
 
@@ -156,7 +161,14 @@ impl Node {
         let authority = Arc::new(Authority::found(SystemTime::now()));
         let trust = Trust::new(credentials(&authority, SERVER));
         let roots = Mutex::new(vec![authority.certificate().to_vec()]);
-        let office = Office { authority, signer, tokens: Mutex::default(), taken: Mutex::default(), roots };
+        let office = Office {
+            authority,
+            signer,
+            tokens: Mutex::default(),
+            taken: Mutex::default(),
+            roots,
+            reachable: Mutex::new(true),
+        };
         let office = Arc::new(office);
         let refusals = Arc::new(Mutex::new(Vec::new()));
         let told = refusals.clone();

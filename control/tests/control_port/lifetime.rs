@@ -35,10 +35,10 @@ async fn end(stream: &mut tonic::Streaming<v1::Frame>, within: Duration) {
 #[tokio::test]
 async fn a_connection_ends_with_the_certificate_of_either_side() {
     let node = Node::start().await;
-    let short = Duration::from_secs(2);
+    let short = Duration::from_secs(4);
     let member = Trust::new(credentials_for(&node.office.authority, MEMBER, SystemTime::now(), short));
     let (_frames, mut stream) = exchange(&member, &node).await;
-    end(&mut stream, Duration::from_secs(6)).await;
+    end(&mut stream, Duration::from_secs(12)).await;
     node.wait_refusal("has expired").await;
     let again = connect(&member, SERVER, node.address).await;
     assert!(matches!(again, Err(ConnectError::RefusedByPeer { .. })), "{again:?}");
@@ -48,7 +48,7 @@ async fn a_connection_ends_with_the_certificate_of_either_side() {
 
     node.trust.swap(credentials_for(&node.office.authority, SERVER, SystemTime::now(), short));
     let (_frames, mut stream) = exchange(&member, &node).await;
-    end(&mut stream, Duration::from_secs(6)).await;
+    end(&mut stream, Duration::from_secs(12)).await;
 }
 
 #[tokio::test]

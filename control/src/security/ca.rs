@@ -153,7 +153,7 @@ impl Authority {
         CaHash::of(&self.certificate)
     }
 
-    /// A new CA, and what makes nodes that trust only this one accept it. See [`roots`](super::roots).
+    /// A new CA, and what makes nodes that trust only this one accept it. See [`roots`].
     ///
     /// The newest CA is the one in force: the new one begins after this one, whatever this host's clock says.
     pub fn succeed(&self, now: SystemTime) -> Succession {

@@ -150,3 +150,15 @@ fn a_node_put_back_to_an_older_state_takes_a_higher_life() {
     assert!(net.nodes[0].table.me().incarnation > 2);
     assert_eq!(net.nodes[1].table.owner(vni(0), mac(5)), Some(node_id(0)));
 }
+
+#[test]
+fn a_lost_change_is_sent_again_at_the_first_digest_after_it_counts_as_lost() {
+    let mut net = Net::mesh(4, 1);
+    net.settle();
+    put(&mut net, 0, 4);
+    net.run(50, Faults { loss: 100, ..NONE });
+    assert!(net.nodes[1..].iter().all(|node| node.table.owner(vni(0), mac(4)).is_none()));
+    // A stream loses nothing unless it breaks, so what is on its way is waited for.
+    net.run(3100, NONE);
+    assert!(net.nodes.iter().all(|node| node.table.owner(vni(0), mac(4)) == Some(node_id(0))));
+}

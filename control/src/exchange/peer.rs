@@ -109,7 +109,8 @@ impl Peer {
     }
 
     /// It said in its vector where it stands with a log.
-    pub(super) fn stands(&mut self, origin: Origin, at: &v1::Position) {
+    pub(super) fn stands(&mut self, now: Duration, patience: Duration, origin: Origin, at: &v1::Position) {
+        self.expire(now, patience);
         let same = at.incarnation == origin.incarnation;
         let settled = same && at.hash != 0;
         // What is on its way has not arrived yet: a log that goes well does not go back.
@@ -197,7 +198,7 @@ impl Peer {
             let next = if to < objects.version() { to } else { 0 };
             out.push_back((name, frame(Kind::Objects(v1::Objects { objects: some, next }))));
         }
-        self.flights.retain(|flight| now.saturating_sub(flight.since) < config.patience);
+        self.expire(now, config.patience);
         let mut room = config.window_bytes.saturating_sub(self.flights.iter().map(|flight| flight.bytes).sum());
         while let Some(node) = self.backlog.first().copied() {
             if room == 0 {
@@ -230,6 +231,11 @@ impl Peer {
             self.flights.push_back(Flight { origin, to: part.to, bytes, since: now });
             out.push_back((name, frame(Kind::Delta(part))));
         }
+    }
+
+    /// What is on its way for so long was lost.
+    fn expire(&mut self, now: Duration, patience: Duration) {
+        self.flights.retain(|flight| now.saturating_sub(flight.since) < patience);
     }
 
     fn mark(&mut self, origin: Origin) -> &mut Mark {

@@ -71,7 +71,7 @@ impl Exchange {
             };
             let origin = Origin { node, incarnation: mine.incarnation };
             let peer = self.peers.get_mut(&from).expect("looked up by the caller");
-            peer.stands(origin, &theirs);
+            peer.stands(now, self.config.patience, origin, &theirs);
             match place(&theirs).cmp(&place(&mine)) {
                 Ordering::Less if node == self.me => peer.enqueue(node),
                 Ordering::Less => is_behind = true,

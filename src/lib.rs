@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod demo;
+pub mod docker;
 pub mod drivers;
 pub mod lab;
 pub mod node;

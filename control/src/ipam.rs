@@ -95,11 +95,16 @@ impl Pool {
 
     /// Gives `holder` the next free address.
     pub fn allocate(&mut self, holder: &str) -> Result<IpAddr, PoolError> {
-        let (first, last) = (to_bits(self.range.network()), to_bits(self.range.broadcast()));
-        let start = self.next.clamp(first, last);
+        self.allocate_from(self.range, holder)
+    }
+
+    /// Gives `holder` the next free address of `range`, which is part of the subnet.
+    pub fn allocate_from(&mut self, range: IpNet, holder: &str) -> Result<IpAddr, PoolError> {
+        let (first, last) = (to_bits(range.network()), to_bits(range.broadcast()));
+        let start = if (first..=last).contains(&self.next) { self.next } else { first };
         // Each address passed over is held, the gateway, or no host's, so this ends after as many steps.
         let free = (start..=last).chain(first..start).map(|bits| self.address(bits)).find(|a| self.is_free(*a));
-        let address = free.ok_or(PoolError::Exhausted { range: self.range })?;
+        let address = free.ok_or(PoolError::Exhausted { range })?;
         self.held.insert(address, holder.to_owned());
         self.next = self.after(address);
         Ok(address)
@@ -108,6 +113,17 @@ impl Pool {
     /// Takes back all that `holder` has.
     pub fn release(&mut self, holder: &str) {
         self.held.retain(|_, h| h != holder);
+    }
+
+    /// Makes `to` the holder of an address that `from` has. False if `from` does not have it.
+    pub fn hand_on(&mut self, address: IpAddr, from: &str, to: &str) -> bool {
+        let holder = self.held.get_mut(&address).filter(|holder| *holder == from);
+        holder.map(|holder| to.clone_into(holder)).is_some()
+    }
+
+    /// Takes back one address, whoever has it.
+    pub fn free(&mut self, address: IpAddr) {
+        self.held.remove(&address);
     }
 
     /// Takes back all that `holder` has and never used: the search goes on as if it had not been given out.

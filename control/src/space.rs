@@ -109,10 +109,46 @@ impl Space {
         Ok(given)
     }
 
+    /// Gives `holder` exactly these addresses, all or none: an engine's own plan says which those are.
+    pub fn reserve_all(&mut self, asked: &[AskedAddress], holder: &str) -> Result<Vec<IpNet>, AssignError> {
+        let reserved: Result<Vec<_>, _> = asked.iter().map(|address| self.reserve(*address, holder)).collect();
+        if reserved.is_err() {
+            self.undo(holder);
+        }
+        reserved
+    }
+
+    /// Gives `holder` the next free address of `subnet`, or of `range` inside it.
+    ///
+    /// Where the network has remotes only a range is given out from: who names one says that it is this node's.
+    pub fn allocate_in(&mut self, subnet: IpNet, range: Option<IpNet>, holder: &str) -> Result<IpNet, AssignError> {
+        if self.has_remotes && range.is_none() {
+            return Err(AssignError::MustAsk);
+        }
+        let Some(pool) = self.pools.iter_mut().find(|p| p.subnet() == subnet) else {
+            let subnets: Vec<_> = self.pools.iter().map(|p| p.subnet().to_string()).collect();
+            return Err(AssignError::Outside { address: subnet.addr(), subnets: subnets.join(", ") });
+        };
+        let address = match range {
+            Some(range) => pool.allocate_from(range, holder)?,
+            None => pool.allocate(holder)?,
+        };
+        Ok(IpNet::new(address, subnet.prefix_len()).unwrap_or_else(|_| IpNet::from(address)))
+    }
+
     /// Gives back to `holder` an address that it had before a restart.
     pub fn restore(&mut self, address: IpNet, holder: &str) -> Result<(), AssignError> {
         let asked = AskedAddress { address: address.addr(), prefix: Some(address.prefix_len()) };
         self.reserve(asked, holder).map(drop)
+    }
+
+    /// Makes `to` the holder of an address that `from` has. False if `from` does not have it.
+    pub fn hand_on(&mut self, address: IpAddr, from: &str, to: &str) -> bool {
+        if let Some(pool) = self.pools.iter_mut().find(|pool| pool.subnet().contains(&address)) {
+            return pool.hand_on(address, from, to);
+        }
+        let holder = self.loose.get_mut(&address).filter(|holder| *holder == from);
+        holder.map(|holder| to.clone_into(holder)).is_some()
     }
 
     /// Takes back all that `holder` has.
@@ -230,6 +266,35 @@ mod tests {
         let mut with = space(&["10.1.0.0/16", "fd00:1::/64"], &["192.0.2.2"]);
         assert_eq!(assign(&mut with, &[], "e1"), Err(AssignError::MustAsk));
         assert_eq!(assign(&mut with, &["10.1.0.5"], "e1").unwrap(), ["10.1.0.5/16"]);
+    }
+
+    #[test]
+    fn an_engine_takes_exact_addresses_or_the_next_of_a_subnet_or_range() {
+        let mut space = space(&["10.1.0.0/16", "fd00:1::/64"], &[]);
+        let (subnet, range) = ("10.1.0.0/16".parse().unwrap(), "10.1.9.0/30".parse().unwrap());
+        let given =
+            |space: &mut Space, range, holder| space.allocate_in(subnet, range, holder).map(|ip| ip.to_string());
+        assert_eq!(given(&mut space, None, "e1").unwrap(), "10.1.0.1/16");
+        for expected in ["10.1.9.0/16", "10.1.9.1/16", "10.1.9.2/16", "10.1.9.3/16"] {
+            assert_eq!(given(&mut space, Some(range), expected).unwrap(), expected);
+        }
+        assert!(matches!(given(&mut space, Some(range), "e2"), Err(AssignError::Pool(PoolError::Exhausted { .. }))));
+        let asked = ["fd00:1::7".parse().unwrap(), "10.1.0.1".parse().unwrap()];
+        assert!(space.reserve_all(&asked, "e3").is_err(), "one of them is held");
+        assert_eq!(space.reserve_all(&asked[..1], "e4").unwrap(), ["fd00:1::7/64".parse().unwrap()]);
+        let address = "fd00:1::7".parse().unwrap();
+        assert!(!space.hand_on(address, "e3", "e5") && space.hand_on(address, "e4", "e5"));
+        space.release("e4");
+        assert!(space.reserve_all(&asked[..1], "e6").unwrap_err().to_string().contains("e5"));
+    }
+
+    #[test]
+    fn with_remotes_only_a_range_is_given_out_from() {
+        let mut with = space(&["10.1.0.0/16"], &["192.0.2.2"]);
+        let subnet = "10.1.0.0/16".parse().unwrap();
+        assert_eq!(with.allocate_in(subnet, None, "e1"), Err(AssignError::MustAsk));
+        let given = with.allocate_in(subnet, Some("10.1.2.0/24".parse().unwrap()), "e1").unwrap();
+        assert_eq!(given.to_string(), "10.1.2.0/16");
     }
 
     #[test]

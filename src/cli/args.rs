@@ -181,7 +181,7 @@ pub struct UpArgs {
     /// The TCP port of the control plane; a standalone node has none [default: 7956]
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub control_port: Option<u16>,
-    /// Serve Docker's plugin socket; this version has no Docker driver, so `on` is refused
+    /// Serve Docker's plugin socket: auto is where there is a Docker Engine and nobody else serves it
     #[arg(long, value_enum, default_value_t = Docker::Auto)]
     pub docker: Docker,
     /// Docker's plugin socket

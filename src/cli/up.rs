@@ -4,10 +4,11 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use tracing_subscriber::EnvFilter;
 
 use super::args::{Docker, UpArgs};
+use crate::docker;
 use crate::node::config::{Config, Start};
 use crate::node::daemon;
 
@@ -22,11 +23,6 @@ pub(super) fn run(args: UpArgs, socket: PathBuf) -> Result<ExitCode> {
         _ if args.standalone => Start::Standalone,
         _ => Start::Remembered,
     };
-    if args.docker == Docker::On {
-        bail!(
-            "this version of weft has no Docker driver: use --docker off, and `weft attach` with a container's namespace"
-        );
-    }
     let config = Config {
         state_dir: std::path::absolute(&args.state_dir).context("cannot use the state directory's path")?,
         socket,
@@ -36,6 +32,7 @@ pub(super) fn run(args: UpArgs, socket: PathBuf) -> Result<ExitCode> {
         control_port: args.control_port,
         start,
         workers: args.workers.map(usize::from),
+        docker: docker::Config { when: args.docker.into(), socket: args.docker_socket },
         until_stdin_closes: args.until_stdin_closes,
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG));
@@ -48,4 +45,14 @@ pub(super) fn run(args: UpArgs, socket: PathBuf) -> Result<ExitCode> {
     // A thread that waits for standard input, or for the kernel, does not hold up the end.
     runtime.shutdown_background();
     done.map(|()| ExitCode::SUCCESS)
+}
+
+impl From<Docker> for docker::When {
+    fn from(docker: Docker) -> docker::When {
+        match docker {
+            Docker::Auto => docker::When::Auto,
+            Docker::On => docker::When::On,
+            Docker::Off => docker::When::Off,
+        }
+    }
 }

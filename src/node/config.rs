@@ -9,6 +9,7 @@ use weft_proto::limits;
 
 use super::state::{CONTROL_PORT, Identity, Mode};
 use super::{new_id, underlay};
+use crate::docker;
 
 /// The port that IANA assigned to VXLAN (RFC 7348 section 8).
 pub const VXLAN_PORT: u16 = 4789;
@@ -63,6 +64,8 @@ pub struct Config {
     pub start: Start,
     /// Transmit workers, and as many receive workers; `None` for as many as the cores allow.
     pub workers: Option<usize>,
+    /// How Docker is served.
+    pub docker: docker::Config,
     /// End when standard input ends.
     pub until_stdin_closes: bool,
 }
@@ -147,6 +150,7 @@ mod tests {
             control_port: None,
             start: Start::Standalone,
             workers: None,
+            docker: docker::Config { when: docker::When::Off, socket: "/p".into() },
             until_stdin_closes: false,
         }
     }

@@ -30,6 +30,7 @@ use super::notify::{self, Ending};
 use super::reconcile::PERIOD;
 use super::socket::ApiSocket;
 use super::state::{Identity, Mode, State, StateDir};
+use crate::docker::{self, Driver};
 
 /// How long open requests may take to finish when the daemon ends.
 const FAREWELL: Duration = Duration::from_secs(3);
@@ -63,12 +64,16 @@ pub async fn run(config: Config) -> Result<()> {
         () = ending.wait() => Ok(None),
     };
     if let Ok(Some(_)) = &ended {
-        node.set_ready();
-        notify::ready();
-        tokio::select! {
-            () = ending.wait() => {}
-            () = node.over.notified() => {}
-            () = look_after(&node) => {}
+        match serve_docker(&node, &config).await {
+            Ok(_docker) => {
+                notify::ready();
+                tokio::select! {
+                    () = ending.wait() => {}
+                    () = node.over.notified() => {}
+                    () = look_after(&node) => {}
+                }
+            }
+            Err(error) => ended = Err(error),
         }
     }
     // The file goes first: nobody should find it and then not be answered.
@@ -104,6 +109,19 @@ async fn get_ready(node: &Arc<Node>, state: State, control_port: Option<Listener
     }
     node.catch_up().await;
     Ok(living)
+}
+
+/// Is ready, and serves Docker. Nobody changes the node before the addresses that Docker keeps are held again.
+async fn serve_docker(node: &Arc<Node>, config: &Config) -> Result<Option<docker::listen::Service>> {
+    let (turn, dir) = (node.turn().await, config.state_dir.clone());
+    node.set_ready();
+    let node = Arc::clone(node);
+    let restored = spawn_blocking(move || {
+        let _turn = turn;
+        Driver::restore(node, &dir)
+    });
+    let driver = restored.await.context("the daemon failed while it restored Docker's networks")??;
+    docker::listen::start(&Arc::new(driver), &config.docker)
 }
 
 fn start_vtep(identity: &Identity, config: &Config) -> Result<Vtep> {

@@ -11,6 +11,8 @@ use weft_proto::request::{self, AskedAddress};
 use weft_vtep::addr::{Mac, PortId};
 use weft_vtep::io::Tap;
 
+use super::locate::locate;
+use super::ports::device_name;
 use super::state::Endpoint;
 use super::tables::{Live, Port};
 use super::{Node, NodeError, new_id};
@@ -66,7 +68,7 @@ impl Node {
     /// Makes the endpoint's device and dresses it.
     fn make_endpoint(
         &self,
-        network: &Network,
+        on: &Network,
         asked: &request::Attach,
         id: &str,
         mac: Mac,
@@ -76,25 +78,25 @@ impl Node {
         if link::lookup_name(&netns, &ifname)?.is_some() {
             return Err(link::LinkError::NameTaken { ifname, netns: netns.path().to_owned() }.into());
         }
-        // Unique on the host, and not to be mistaken for anybody else's.
-        let temporary = format!("wf{}", &id[..12]);
+        let temporary = device_name(id);
         let tap = Tap::create(&temporary).map_err(|e| device("make a TAP device", e))?;
-        let spec = LinkSpec { ifname: ifname.clone(), mac, mtu: network.mtu.into(), addresses: ips.clone() };
+        let spec = LinkSpec { ifname: ifname.clone(), mac, mtu: on.mtu.into(), addresses: ips.clone() };
         let ifindex = link::plug(&temporary, &netns, &spec)?;
-        for ip in ips.iter().filter(|_| !network.internal) {
-            let gateway = network.subnet_of(ip.addr()).and_then(|s| s.gateway);
+        for ip in ips.iter().filter(|_| !on.internal) {
+            let gateway = on.subnet_of(ip.addr()).and_then(|s| s.gateway);
             if let Some(gateway) = gateway.filter(|g| *g != ip.addr()) {
                 route::add_default(&netns, ifindex, gateway)?;
             }
         }
-        let (id, network_id, path) = (id.to_owned(), network.id.clone(), netns.path().to_owned());
+        let (id, network_id, path) = (id.to_owned(), on.id.clone(), netns.path().to_owned());
         let netns_identity = netns.identity();
-        let endpoint = Endpoint { id, network: network_id, mac, ips, ifname, ifindex, netns: path, netns_identity };
-        self.commit(network, endpoint, tap)
+        let (network, lent) = (network_id, None);
+        let endpoint = Endpoint { id, network, mac, ips, ifname, ifindex, netns: path, netns_identity, lent };
+        self.commit(on, endpoint, tap)
     }
 
     /// Remembers the endpoint, makes its device lasting, and hands it to the data plane.
-    fn commit(&self, network: &Network, endpoint: Endpoint, tap: Tap) -> Result<Live, NodeError> {
+    pub(super) fn commit(&self, network: &Network, endpoint: Endpoint, tap: Tap) -> Result<Live, NodeError> {
         let mut state = self.state();
         state.endpoints.push(endpoint.clone());
         let prepared = self.dir.prepare(&state)?;
@@ -172,7 +174,7 @@ impl Node {
         tap.is_some_and(|tap| tap.set_persist(false).is_ok())
     }
 
-    fn choose_mac(&self, network: &Network, asked: Option<[u8; 6]>) -> Result<Mac, NodeError> {
+    pub(super) fn choose_mac(&self, network: &Network, asked: Option<[u8; 6]>) -> Result<Mac, NodeError> {
         let tables = self.tables();
         let holder = |mac: Mac| tables.endpoints_of(&network.id).find(|l| l.endpoint.mac == mac);
         match asked.map(Mac::new) {
@@ -200,12 +202,8 @@ impl Node {
 
 /// Removes the device of an endpoint that the data plane has lost, if it is still in its sandbox.
 fn delete_left_over(endpoint: &Endpoint) {
-    let Ok(netns) = Netns::find(&endpoint.netns, endpoint.netns_identity) else { return };
-    // The index alone could be another link's by now.
-    let ours = link::lookup(&netns, endpoint.ifindex).ok().flatten().filter(|l| l.mac == Some(endpoint.mac));
-    if let Some(link) = ours
-        && let Err(error) = link::delete(&netns, link.index)
-    {
+    let Ok((netns, link)) = locate(endpoint) else { return };
+    if let Err(error) = link::delete(&netns, link.index) {
         warn!(endpoint = endpoint.id, "{error}");
     }
 }

@@ -146,6 +146,12 @@ pub enum NodeError {
     /// The underlay cannot be examined.
     #[error("{0}")]
     Underlay(String),
+    /// The cluster chooses addresses, each node inside its own share.
+    #[error("the cluster chooses the addresses, so none can be chosen from {0}: leave --ip-range out")]
+    RangeInCluster(ipnet::IpNet),
+    /// The address cannot be kept.
+    #[error("{0}")]
+    Kept(String),
     /// The device cannot be made or changed.
     #[error("cannot {doing}: {source}{}", device_advice(.source))]
     Device {

@@ -15,7 +15,7 @@ use super::{Node, NodeError, new_id, underlay};
 
 impl Node {
     /// Makes a network. Blocks; the caller has the turn.
-    pub(super) fn create_network(&self, asked: request::CreateNetwork) -> Result<Network, NodeError> {
+    pub(crate) fn create_network(&self, asked: request::CreateNetwork) -> Result<Network, NodeError> {
         self.check_ready()?;
         let underlay_mtu = underlay::mtu(self.identity.advertise)?;
         let network = {
@@ -56,7 +56,7 @@ impl Node {
     }
 
     /// Removes a network that has no endpoints. Blocks; the caller has the turn.
-    pub(super) fn remove_network(&self, reference: &str) -> Result<Network, NodeError> {
+    pub(crate) fn remove_network(&self, reference: &str) -> Result<Network, NodeError> {
         self.check_ready()?;
         let network = {
             let tables = self.tables();

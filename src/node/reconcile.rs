@@ -58,6 +58,6 @@ fn inhabited_namespaces() -> HashSet<Identity> {
     processes.filter_map(|process| identity_at(&process.path().join("ns/net"))).collect()
 }
 
-fn identity_at(path: &Path) -> Option<Identity> {
+pub(super) fn identity_at(path: &Path) -> Option<Identity> {
     fs::metadata(path).ok().map(|meta| Identity { dev: meta.dev(), inode: meta.ino() })
 }

@@ -9,11 +9,11 @@ use weft_control::space::Space;
 use weft_vtep::io::Tap;
 
 use super::endpoints::device;
+use super::locate::{lasting_path, locate};
 use super::networks::spec;
 use super::state::{Endpoint, State};
 use super::tables::{Live, Port, Tables};
 use super::{Node, NodeError};
-use crate::sandbox::{Netns, link};
 
 impl Node {
     /// Restores what the state says. Blocks; nobody else changes the node meanwhile.
@@ -64,7 +64,7 @@ impl Node {
         Ok(())
     }
 
-    fn restore_endpoint(&self, tables: &mut Tables, endpoint: Endpoint) -> Live {
+    fn restore_endpoint(&self, tables: &mut Tables, mut endpoint: Endpoint) -> Live {
         if let Some(space) = tables.spaces.get_mut(&endpoint.network) {
             for ip in &endpoint.ips {
                 if let Err(error) = space.restore(*ip, &endpoint.id) {
@@ -72,18 +72,20 @@ impl Node {
                 }
             }
         }
-        let port = self.reattach(tables, &endpoint);
+        let port = self.reattach(tables, &mut endpoint);
         if let Err(error) = &port {
             warn!("the endpoint {} is lost: {error}; `weft detach {0}` frees its addresses", endpoint.id);
         }
         Live { endpoint, port: port.ok() }
     }
 
-    fn reattach(&self, tables: &Tables, endpoint: &Endpoint) -> Result<Port, NodeError> {
-        let netns = Netns::find(&endpoint.netns, endpoint.netns_identity)?;
-        // The name may have been changed inside, the index not; the MAC address shows that the index is still ours.
-        let found = link::lookup(&netns, endpoint.ifindex)?.filter(|l| l.mac == Some(endpoint.mac));
-        let link = found.ok_or_else(|| link::LinkError::NoSuchLink(endpoint.ifname.clone()))?;
+    fn reattach(&self, tables: &Tables, endpoint: &mut Endpoint) -> Result<Port, NodeError> {
+        let (netns, link) = locate(endpoint)?;
+        if endpoint.lent.is_some() {
+            // It may have been moved while no daemon was looking.
+            endpoint.ifindex = link.index;
+            (endpoint.netns, endpoint.netns_identity) = (lasting_path(&netns)?, netns.identity());
+        }
         let tap = netns.run(|| Tap::reattach(&link.name))?;
         let tap = tap.map_err(|e| device(format!("open the TAP device {} again", link.name), e))?;
         let network = tables.networks.values().find(|n| n.id == endpoint.network);

@@ -28,22 +28,32 @@ impl ApiSocket {
     ///
     /// A socket file that nobody listens on is what a killed daemon leaves: it is replaced. One that answers is an error.
     pub fn bind(path: &Path) -> Result<(ApiSocket, UnixListener)> {
+        ApiSocket::bind_for(path, "--socket")
+    }
+
+    /// Does the same for the socket whose path is chosen with `flag`.
+    pub fn bind_for(path: &Path, flag: &str) -> Result<(ApiSocket, UnixListener)> {
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).with_context(|| {
-                format!("cannot make the directory {} for the socket; choose another with --socket", parent.display())
+                format!("cannot make the directory {} for the socket; choose another with {flag}", parent.display())
             })?;
         }
-        remove_stale(path)?;
+        remove_stale(path, flag)?;
         let listener = listen(path);
         let shown = path.display();
         let listener =
-            listener.with_context(|| format!("cannot listen on {shown}; choose another path with --socket"))?;
+            listener.with_context(|| format!("cannot listen on {shown}; choose another path with {flag}"))?;
         let meta =
             fs::symlink_metadata(path).with_context(|| format!("cannot find the socket {shown} that was just made"))?;
         let socket = ApiSocket { path: path.to_owned(), file: (meta.dev(), meta.ino()) };
         share(path);
         listener.set_nonblocking(true).with_context(|| format!("cannot listen on {shown}"))?;
         Ok((socket, listener))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 }
 
@@ -56,26 +66,26 @@ impl Drop for ApiSocket {
     }
 }
 
-fn remove_stale(path: &Path) -> Result<()> {
+fn remove_stale(path: &Path, flag: &str) -> Result<()> {
     let shown = path.display();
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => {
-            return Err(error).with_context(|| format!("cannot look at {shown}; choose another path with --socket"));
+            return Err(error).with_context(|| format!("cannot look at {shown}; choose another path with {flag}"));
         }
         Ok(meta) if !meta.file_type().is_socket() => {
-            bail!("{shown} is not a socket, so it is left alone: choose another path with --socket");
+            bail!("{shown} is not a socket, so it is left alone: choose another path with {flag}");
         }
         Ok(_) => {}
     }
     match UnixStream::connect(path) {
-        Ok(_) => bail!("a daemon answers on {shown} already: end it, or choose another path with --socket"),
+        Ok(_) => bail!("a daemon answers on {shown} already: end it, or choose another path with {flag}"),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             fs::remove_file(path).with_context(|| format!("cannot remove the stale socket {shown}"))
         }
         // Full backlog, or not ours to ask: somebody is there.
         Err(error) => {
-            Err(error).with_context(|| format!("{shown} seems to be in use; choose another path with --socket"))
+            Err(error).with_context(|| format!("{shown} seems to be in use; choose another path with {flag}"))
         }
     }
 }

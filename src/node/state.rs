@@ -81,6 +81,18 @@ pub struct Endpoint {
     pub netns: PathBuf,
     /// Which namespace that was.
     pub netns_identity: sandbox::Identity,
+    /// The container engine's names for it, if an engine moves its device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lent: Option<Lent>,
+}
+
+/// An endpoint whose device a container engine moves into its sandbox, renames, and brings back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lent {
+    /// The engine's identifier of the endpoint.
+    pub endpoint: String,
+    /// The engine's identifier of the network.
+    pub network: String,
 }
 
 /// All that a node remembers.
@@ -309,6 +321,7 @@ mod tests {
             ifindex: 7,
             netns: "/run/netns/c1".into(),
             netns_identity: sandbox::Identity { dev: 4, inode: 4_026_532_000 },
+            lent: None,
         };
         State::new(node, Vec::new(), vec![endpoint])
     }

@@ -39,7 +39,7 @@ pub struct Node {
 }
 
 /// The right to change the node. It may be held across threads, and outlives a client that went away.
-pub(super) type Turn = OwnedMutexGuard<()>;
+pub(crate) type Turn = OwnedMutexGuard<()>;
 
 /// What the node has.
 #[derive(Debug, Clone, Default)]
@@ -77,7 +77,7 @@ impl Node {
     }
 
     /// Waits for the turn to change the node.
-    pub(super) async fn turn(&self) -> Turn {
+    pub(crate) async fn turn(&self) -> Turn {
         Arc::clone(&self.turn).lock_owned().await
     }
 

@@ -136,6 +136,29 @@ pub fn lookup_name(netns: &Netns, name: &str) -> Result<Option<Link>, LinkError>
     inside(netns, async |handle| by_name(&handle, name).await)
 }
 
+/// The first link with this MAC address, `None` if the namespace has none.
+///
+/// The devices of a bridge share its address: ask for the address of an endpoint, which nothing else has.
+pub fn lookup_mac(netns: &Netns, mac: Mac) -> Result<Option<Link>, LinkError> {
+    inside(netns, async |handle| {
+        let mut answers = std::pin::pin!(handle.link().get().execute());
+        while let Some(answer) = answers.next().await {
+            let message = answer.map_err(|error| LinkError::system("list the interfaces", to_io(error)))?;
+            let link = link_of(&message);
+            if link.mac == Some(mac) {
+                return Ok(Some(link));
+            }
+        }
+        Ok(None)
+    })
+}
+
+/// Gives the device `device` of the calling thread's namespace its MAC address and MTU, and leaves it where it is: whoever
+/// moves it later does the rest. Returns its index.
+pub fn shape(device: &str, mac: Mac, mtu: u32) -> Result<u32, LinkError> {
+    here(async |handle| set_shape(&handle, device, mac, mtu).await)
+}
+
 /// The present name of the link with this index, `None` if the namespace has none: containers rename their interfaces.
 pub fn name_of(netns: &Netns, index: u32) -> Result<Option<String>, LinkError> {
     Ok(lookup(netns, index)?.map(|link| link.name))
@@ -160,22 +183,28 @@ pub fn check_name(name: &str) -> Result<(), LinkError> {
     Ok(())
 }
 
-/// Gives the device its MAC address and MTU, and moves and renames it in one request.
-async fn send_over(handle: &Handle, device: &str, sandbox: &Netns, spec: &LinkSpec) -> Result<(), LinkError> {
+/// Gives the device its MAC address, its MTU and its limits. Returns its index.
+async fn set_shape(handle: &Handle, device: &str, mac: Mac, mtu: u32) -> Result<u32, LinkError> {
     let index = by_name(handle, device).await?.ok_or_else(|| LinkError::NoSuchLink(device.to_owned()))?.index;
-    let shape = LinkUnspec::new_with_index(index).address(spec.mac.octets().to_vec()).build();
-    let doing = || format!("give {device} the MAC address {}", spec.mac);
+    let shape = LinkUnspec::new_with_index(index).address(mac.octets().to_vec()).build();
+    let doing = || format!("give {device} the MAC address {mac}");
     handle.link().set(shape).execute().await.map_err(|error| LinkError::system(doing(), to_io(error)))?;
-    let shape = LinkUnspec::new_with_index(index).mtu(spec.mtu).build();
-    let doing = || format!("set the MTU of {device} to {}", spec.mtu);
+    let shape = LinkUnspec::new_with_index(index).mtu(mtu).build();
+    let doing = || format!("set the MTU of {device} to {mtu}");
     handle.link().set(shape).execute().await.map_err(|error| LinkError::system(doing(), to_io(error)))?;
     // Only a matter of speed: a kernel that refuses it keeps its own limit.
-    let largest = LinkAttribute::GsoMaxSize(weft_vtep::io::super_frame_size(spec.mtu.try_into().unwrap_or(u16::MAX)));
+    let largest = LinkAttribute::GsoMaxSize(weft_vtep::io::super_frame_size(mtu.try_into().unwrap_or(u16::MAX)));
     let queue = LinkAttribute::TxQueueLen(QUEUE);
     let shape = LinkUnspec::new_with_index(index).append_extra_attribute(largest).append_extra_attribute(queue).build();
     if let Err(error) = handle.link().set(shape).execute().await.map_err(to_io) {
         debug!("{device} keeps the kernel's limits: {error}");
     }
+    Ok(index)
+}
+
+/// Gives the device its MAC address and MTU, and moves and renames it in one request.
+async fn send_over(handle: &Handle, device: &str, sandbox: &Netns, spec: &LinkSpec) -> Result<(), LinkError> {
+    let index = set_shape(handle, device, spec.mac, spec.mtu).await?;
     let request = LinkUnspec::new_with_index(index).name(spec.ifname.clone());
     let request = request.setns_by_fd(sandbox.as_fd().as_raw_fd()).build();
     handle.link().set(request).execute().await.map_err(|error| match to_io(error) {

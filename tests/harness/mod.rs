@@ -9,6 +9,7 @@
 #![allow(dead_code, unused_imports, unused_macros)] // each test binary uses its part
 
 pub(crate) mod content;
+pub(crate) mod engine;
 pub(crate) mod frames;
 pub(crate) mod node;
 pub(crate) mod port;

@@ -162,6 +162,12 @@ impl Blocks {
         self.held.iter().map(|(address, holder)| (*address, holder.as_str()))
     }
 
+    /// Makes `to` the holder of an address that `from` has. False if `from` does not have it.
+    pub fn hand_on(&mut self, address: IpAddr, from: &str, to: &str) -> bool {
+        let holder = self.held.get_mut(&address).filter(|holder| *holder == from);
+        holder.map(|holder| to.clone_into(holder)).is_some()
+    }
+
     /// Takes back all that `holder` has. The caller removes the records of those addresses, by which an address
     /// that was handed over returns to its block.
     pub fn release(&mut self, holder: &str) {

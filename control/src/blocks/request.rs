@@ -108,6 +108,14 @@ impl Blocks {
     /// Begins: `holder` asks for these addresses and, of each family that it does not ask for and the network has,
     /// for any.
     pub fn request(&self, holder: &str, asked: &[AskedAddress]) -> Result<Request, AddressError> {
+        let asks = |v4: bool| asked.iter().any(|asked| asked.address.is_ipv4() == v4);
+        let has = |v4: bool| self.grids.iter().any(|grid| grid.subnet().addr().is_ipv4() == v4);
+        let any: Vec<_> = [true, false].into_iter().filter(|v4| has(*v4) && !asks(*v4)).collect();
+        self.request_of(holder, asked, &any)
+    }
+
+    /// Begins: `holder` asks for these addresses, and for any of the families in `any`, of which `true` is IPv4.
+    pub fn request_of(&self, holder: &str, asked: &[AskedAddress], any: &[bool]) -> Result<Request, AddressError> {
         let mut wants: VecDeque<Want> = VecDeque::new();
         let mut families = [false; 2];
         for asked in asked {
@@ -117,10 +125,7 @@ impl Blocks {
             }
             wants.push_back(Want::This(self.check(*asked)?));
         }
-        let has = |v4: bool| self.grids.iter().any(|grid| grid.subnet().addr().is_ipv4() == v4);
-        wants.extend(
-            [true, false].into_iter().filter(|v4| has(*v4) && !families[usize::from(*v4)]).map(|v4| Want::Any { v4 }),
-        );
+        wants.extend(any.iter().map(|v4| Want::Any { v4: *v4 }));
         Ok(Request {
             holder: holder.to_owned(),
             wants,

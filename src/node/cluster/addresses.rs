@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use ipnet::IpNet;
 use tokio::runtime::Handle;
-use weft_control::blocks::{AddressError, Blocks, ClaimAnswer, Record, Step, TakeAnswer, View};
+use weft_control::blocks::{self, AddressError, Blocks, ClaimAnswer, Record, Step, TakeAnswer, View};
 use weft_control::cluster::{Cluster, Input};
 use weft_control::id::NodeId;
 use weft_control::network::Network;
@@ -86,7 +86,24 @@ impl Membership {
         asked: &[AskedAddress],
         holder: &str,
     ) -> Result<Vec<IpNet>, AddressError> {
-        let mut request = self.with(network, |blocks, _, _| blocks.request(holder, asked))?;
+        let request = self.with(network, |blocks, _, _| blocks.request(holder, asked))?;
+        self.settle(network, request)
+    }
+
+    /// Gives `holder` these addresses, and one of each of the families in `any`, of which `true` is IPv4. Blocks, as
+    /// [`Membership::assign`].
+    pub(in crate::node) fn assign_of(
+        &self,
+        network: &Network,
+        asked: &[AskedAddress],
+        any: &[bool],
+        holder: &str,
+    ) -> Result<Vec<IpNet>, AddressError> {
+        let request = self.with(network, |blocks, _, _| blocks.request_of(holder, asked, any))?;
+        self.settle(network, request)
+    }
+
+    fn settle(&self, network: &Network, mut request: blocks::Request) -> Result<Vec<IpNet>, AddressError> {
         loop {
             match self.with(network, |blocks, now, seen| blocks.step(now, seen, &mut request)) {
                 Step::Done(addresses) => return Ok(addresses),
@@ -128,6 +145,11 @@ impl Membership {
             Ok(answer) => TakeAnswer::Denied(answer.holder),
             Err(_) => TakeAnswer::Silent,
         }
+    }
+
+    /// Makes `to` the holder of an address that `from` has. False if `from` does not have it.
+    pub(in crate::node) fn hand_on(&self, network: &Network, address: IpAddr, from: &str, to: &str) -> bool {
+        self.with(network, |blocks, _, _| blocks.hand_on(address, from, to))
     }
 
     /// Takes back all that an endpoint has of a network's addresses.

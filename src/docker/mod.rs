@@ -1,0 +1,103 @@
+//! The Docker driver: weft as a network and IPAM plugin of a Docker Engine.
+//!
+//! The engine's requests come in on a unix socket ([`listen`], [`api`]); networks and endpoints of the node go out. The
+//! Container Network Model of libnetwork (its `docs/remote.md` and `docs/ipam.md`) rules what is asked and answered
+//! ([`wire`]). [`ipam`] gives out pools and addresses, [`network`] binds the engine's networks to the node's, [`endpoint`]
+//! lends it devices, which the engine moves into its containers, where `sandbox` finds them; [`store`] remembers the
+//! bindings.
+//!
+//! Three rules hold everywhere. A request that comes twice does its work once, since the engine repeats what it got no
+//! answer to. A handler never calls the engine, which would wait for itself. What the engine lets go of without a word is
+//! collected.
+
+pub mod api;
+pub mod endpoint;
+pub mod ipam;
+pub mod listen;
+pub mod network;
+pub mod options;
+pub mod pool;
+mod sandbox;
+pub mod store;
+pub mod wire;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::node::{Node, NodeError};
+use ipam::Leases;
+use store::{Store, StoreError};
+
+/// The driver's name, as in `docker network create -d weft`.
+pub const DRIVER: &str = "weft";
+
+/// The address space of every network whose addresses weft gives out.
+pub const ADDRESS_SPACE: &str = "weft";
+
+/// Whether the plugin socket is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// Where there is a Docker Engine, also one that comes later, and nobody else serves the socket.
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
+}
+
+/// How the driver is served.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Whether.
+    pub when: When,
+    /// Where.
+    pub socket: PathBuf,
+}
+
+/// The driver of one node.
+#[derive(Debug)]
+pub struct Driver {
+    pub(crate) node: Arc<Node>,
+    store: Mutex<Store>,
+    leases: Mutex<Leases>,
+}
+
+/// Why the engine is refused. The text is what `docker` prints.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// The node refuses.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    /// The bindings cannot be kept.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Something of the request itself.
+    #[error("{0}")]
+    Request(String),
+}
+
+impl Refused {
+    pub(crate) fn new(text: impl Into<String>) -> Refused {
+        Refused::Request(text.into())
+    }
+}
+
+impl Driver {
+    /// The driver with the bindings that it remembers; the addresses that the engine keeps are held again.
+    pub fn restore(node: Arc<Node>, dir: &std::path::Path) -> Result<Driver, StoreError> {
+        let store = Store::load(dir)?;
+        let driver = Driver { node, store: Mutex::new(store), leases: Mutex::default() };
+        for binding in driver.store().bindings() {
+            driver.hold_reserved(binding);
+        }
+        Ok(driver)
+    }
+
+    fn store(&self) -> MutexGuard<'_, Store> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn leases(&self) -> MutexGuard<'_, Leases> {
+        self.leases.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,75 @@
+//! Where the engine takes the devices.
+//!
+//! The engine makes a sandbox only once all of its endpoints have joined, and moves the devices then, without a word. So
+//! each device is followed for a while after its Join, and looked for now and then.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::task::spawn_blocking;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+use tracing::{debug, error, warn};
+
+use super::Driver;
+use crate::sandbox::{Netns, link};
+
+/// How often to look for a device that has just joined. The engine needs some tens of milliseconds.
+const STEP: Duration = Duration::from_millis(20);
+
+/// How long to follow a device.
+const FOLLOWED: Duration = Duration::from_secs(30);
+
+/// How often to look after everything.
+const PERIOD: Duration = Duration::from_secs(5);
+
+/// Follows the device of an endpoint that has joined until it is in its sandbox, and remembers that.
+pub(super) async fn follow(driver: Arc<Driver>, endpoint: String, sandbox: PathBuf) {
+    let until = Instant::now() + FOLLOWED;
+    while Instant::now() < until {
+        sleep(STEP).await;
+        let mac = driver.node.endpoint(&endpoint).map(|e| e.mac);
+        // Removed already: the container did not start.
+        let Some(mac) = mac else { return };
+        let path = sandbox.clone();
+        let found = spawn_blocking(move || inside(&path, mac)).await;
+        if let Ok(Some(netns)) = found {
+            let turn = driver.node.turn().await;
+            let placed = spawn_blocking(move || {
+                let _turn = turn;
+                driver.node.moved_to(&endpoint, &netns)
+            });
+            match placed.await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => warn!("{error}"),
+                Err(_) => error!("remembering a sandbox failed"),
+            }
+            return;
+        }
+    }
+    // The engine's mounts may be hidden from here.
+    debug!(endpoint, "not seen at {} so far", sandbox.display());
+}
+
+fn inside(path: &Path, mac: weft_vtep::addr::Mac) -> Option<Netns> {
+    let netns = Netns::open_path(path).ok()?;
+    link::lookup_mac(&netns, mac).ok()?.map(|_| netns)
+}
+
+/// Looks now and then for devices that were not found where they were said to go, and ends old leases. Never returns.
+pub(super) async fn look_after(driver: Arc<Driver>) {
+    let mut ticks = interval(PERIOD);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let (turn, driver) = (driver.node.turn().await, Arc::clone(&driver));
+        let look = spawn_blocking(move || {
+            let _turn = turn;
+            driver.end_leases(Instant::now());
+            driver.node.find_strays();
+        });
+        if look.await.is_err() {
+            error!("looking after Docker's endpoints failed");
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! The bindings that outlive the daemon: which network of the engine is which of the node's.
+//!
+//! The engine makes a network once and never again, not after its own restart nor after ours. The file lies beside the
+//! node's state and is replaced as a whole; endpoints are remembered with the state itself.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// The version of the file's form.
+const VERSION: u32 = 1;
+
+/// A network of the engine, and the one that it is here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Binding {
+    /// The engine's identifier.
+    pub id: String,
+    /// The identifier of the node's network.
+    pub network: String,
+    /// The node's network was made for the engine's, and goes with it.
+    pub made: bool,
+    /// The name that the pools were asked for under, if the network was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_name: Option<String>,
+    /// Endpoints get no way out.
+    #[serde(default)]
+    pub internal: bool,
+    /// Addresses that the engine keeps: gateways that nobody is, and the user's auxiliary addresses.
+    #[serde(default)]
+    pub reserved: Vec<IpAddr>,
+}
+
+impl Binding {
+    /// Who holds the reserved addresses.
+    pub(crate) fn holder(&self) -> String {
+        format!("docker-network-{}", self.id.chars().take(12).collect::<String>())
+    }
+}
+
+/// Why the bindings cannot be read or written. The file is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The file is damaged, or of another version.
+    #[error("{} cannot be read ({why}): restore it from a copy, or move it away and make Docker's networks anew", .file.display())]
+    Corrupt {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The system refused.
+    #[error("cannot {doing} {}: {error}", .file.display())]
+    System {
+        /// What was being done.
+        doing: &'static str,
+        /// The file.
+        file: PathBuf,
+        /// What the system said. Part of the text, therefore not its `source` as well.
+        error: io::Error,
+    },
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct Document {
+    version: u32,
+    networks: Vec<Binding>,
+}
+
+/// The bindings, by the engine's identifiers.
+#[derive(Debug)]
+pub struct Store {
+    dir: PathBuf,
+    file: PathBuf,
+    bindings: BTreeMap<String, Binding>,
+}
+
+impl Store {
+    /// Reads the bindings of the state directory; there are none before the first.
+    pub fn load(dir: &Path) -> Result<Store, StoreError> {
+        let (dir, file) = (dir.to_owned(), dir.join("docker.json"));
+        let document = match fs::read(&file) {
+            Ok(text) => {
+                let corrupt = |why: String| StoreError::Corrupt { file: file.clone(), why };
+                let document: Document = serde_json::from_slice(&text).map_err(|error| corrupt(error.to_string()))?;
+                if document.version != VERSION {
+                    return Err(corrupt(format!("it has version {}, known is {VERSION}", document.version)));
+                }
+                document
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Document::default(),
+            Err(error) => return Err(StoreError::System { doing: "read", file, error }),
+        };
+        let bindings = document.networks.into_iter().map(|b| (b.id.clone(), b)).collect();
+        Ok(Store { dir, file, bindings })
+    }
+
+    /// The binding of the engine's network.
+    pub fn get(&self, id: &str) -> Option<&Binding> {
+        self.bindings.get(id)
+    }
+
+    /// All of them.
+    pub fn bindings(&self) -> impl Iterator<Item = &Binding> {
+        self.bindings.values()
+    }
+
+    /// Remembers a binding.
+    pub fn insert(&mut self, binding: Binding) -> Result<(), StoreError> {
+        let mut bindings = self.bindings.clone();
+        bindings.insert(binding.id.clone(), binding);
+        self.replace(bindings)
+    }
+
+    /// Forgets a binding.
+    pub fn remove(&mut self, id: &str) -> Result<(), StoreError> {
+        let mut bindings = self.bindings.clone();
+        bindings.remove(id);
+        self.replace(bindings)
+    }
+
+    fn replace(&mut self, bindings: BTreeMap<String, Binding>) -> Result<(), StoreError> {
+        let document = Document { version: VERSION, networks: bindings.values().cloned().collect() };
+        self.write(&document).map_err(|error| StoreError::System { doing: "write", file: self.file.clone(), error })?;
+        self.bindings = bindings;
+        Ok(())
+    }
+
+    fn write(&self, document: &Document) -> io::Result<()> {
+        let mut temporary = tempfile::NamedTempFile::with_prefix_in(".docker-", &self.dir)?;
+        temporary.write_all(&serde_json::to_vec_pretty(document)?)?;
+        temporary.as_file().sync_all()?;
+        temporary.persist(&self.file).map_err(|error| error.error)?;
+        // The rename itself must reach the disk too.
+        fs::File::open(&self.dir)?.sync_all()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn binding(id: &str) -> Binding {
+        let reserved = vec!["10.1.0.1".parse().unwrap()];
+        Binding { id: id.into(), network: "00ff".into(), made: true, asked_name: None, internal: false, reserved }
+    }
+
+    #[test]
+    fn what_is_bound_is_there_after_a_restart_and_gone_once_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = Store::load(dir.path()).unwrap();
+        store.insert(binding("a")).unwrap();
+        store.insert(binding("b")).unwrap();
+        store.remove("a").unwrap();
+        let store = Store::load(dir.path()).unwrap();
+        assert_eq!(store.bindings().collect::<Vec<_>>(), [&binding("b")]);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_damaged_file_is_reported_and_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        for text in ["", "[]", r#"{"version":1}"#, r#"{"version":2,"networks":[]}"#] {
+            fs::write(dir.path().join("docker.json"), text).unwrap();
+            assert!(matches!(Store::load(dir.path()), Err(StoreError::Corrupt { .. })), "{text}");
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Finding an endpoint's device again.
+//!
+//! A device that the node plugged stays in its sandbox under its index. One that is lent to a container engine wanders:
+//! it waits in the node's own namespace, is moved into the sandbox, renamed there, and comes back; its index may change
+//! with each move, its MAC address does not.
+
+use std::collections::HashSet;
+use std::fs;
+
+use super::NodeError;
+use super::state::Endpoint;
+use crate::sandbox::link::{self, Link, LinkError};
+use crate::sandbox::{Netns, NetnsError};
+
+/// The namespace that the endpoint's device is in, and the device as it is called there.
+pub(super) fn locate(endpoint: &Endpoint) -> Result<(Netns, Link), NodeError> {
+    let recorded = where_it_was(endpoint);
+    if endpoint.lent.is_none() || recorded.is_ok() {
+        return recorded;
+    }
+    let home = Netns::current()?;
+    if let Some(link) = link::lookup_name(&home, &endpoint.ifname)?.filter(|l| l.mac == Some(endpoint.mac)) {
+        return Ok((home, link));
+    }
+    match elsewhere(endpoint) {
+        Some(found) => Ok(found),
+        None => recorded,
+    }
+}
+
+/// Looks where the device is remembered to be.
+fn where_it_was(endpoint: &Endpoint) -> Result<(Netns, Link), NodeError> {
+    let netns = Netns::find(&endpoint.netns, endpoint.netns_identity)?;
+    // The name may have been changed inside, the index not; the MAC address shows that the index is still ours.
+    let found = link::lookup(&netns, endpoint.ifindex)?.filter(|l| l.mac == Some(endpoint.mac));
+    let found = match found {
+        None if endpoint.lent.is_some() => link::lookup_mac(&netns, endpoint.mac)?,
+        found => found,
+    };
+    match found {
+        Some(link) => Ok((netns, link)),
+        None => Err(LinkError::NoSuchLink(endpoint.ifname.clone()).into()),
+    }
+}
+
+/// Looks in every namespace that some process is in: an engine's own mounts may be hidden from the node.
+fn elsewhere(endpoint: &Endpoint) -> Option<(Netns, Link)> {
+    let mut seen = HashSet::new();
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    for path in processes.map(|process| process.path().join("ns/net")) {
+        let Some(identity) = super::reconcile::identity_at(&path) else { continue };
+        if !seen.insert(identity) {
+            continue;
+        }
+        // A process may end while it is looked at.
+        let Ok(netns) = Netns::open_path(&path) else { continue };
+        if let Ok(Some(link)) = link::lookup_mac(&netns, endpoint.mac) {
+            return Some((netns, link));
+        }
+    }
+    None
+}
+
+/// Where a namespace that was found through a process is better remembered to be: processes end.
+pub(super) fn lasting_path(netns: &Netns) -> Result<std::path::PathBuf, NetnsError> {
+    let home = Netns::current()?;
+    Ok(if netns.identity() == home.identity() { OWN.into() } else { netns.path().to_owned() })
+}
+
+/// The node's own namespace, as long as the node lives.
+pub(super) const OWN: &str = "/proc/self/ns/net";

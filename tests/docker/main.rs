@@ -1,0 +1,108 @@
+//! weft as the network of real Docker Engines, each on a host of its own.
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+mod hosts;
+mod plugin;
+mod restarts;
+mod settings;
+
+use harness::engine::{Engine, IMAGE, has_engine};
+use harness::node::Node;
+use weft::lab::{Host, Lab, LabSpec};
+
+/// Returns from the test unless real engines can be run; see `harness::engine`.
+macro_rules! engines {
+    () => {
+        if !crate::has_engine() {
+            return;
+        }
+    };
+}
+use engines;
+
+/// Two hosts, joined by a wire.
+fn lab() -> Lab {
+    Lab::build(LabSpec { containers: 0, ..LabSpec::new(2) }).unwrap()
+}
+
+/// A host with an engine and a weft.
+struct Site<'a> {
+    node: Option<Node<'a>>,
+    engine: Engine<'a>,
+    host: &'a Host,
+}
+
+/// How each weft is started.
+const FLAGS: [&str; 2] = ["--docker", "auto"];
+
+impl<'a> Site<'a> {
+    fn start(host: &'a Host) -> Site<'a> {
+        let node = Node::with(host, &FLAGS);
+        let engine = Engine::start(host);
+        harness::eventually("weft serves the engine", || {
+            host.run(|| std::path::Path::new("/run/docker/plugins/weft.sock").exists()).unwrap()
+        });
+        Site { node: Some(node), engine, host }
+    }
+
+    fn node(&self) -> &Node<'a> {
+        self.node.as_ref().unwrap()
+    }
+
+    /// Ends weft as a crash does, and starts it again.
+    fn crash_weft(&mut self) {
+        self.node = self.node.take().map(Node::crash_and_restart);
+    }
+
+    /// A container that lives until it is removed. Returns its address on the network.
+    fn container(&self, name: &str, more: &str) -> String {
+        self.engine.run(&format!("run --detach --stop-timeout 1 --name {name} {more} {IMAGE} sleep 100000"));
+        self.address(name, "blue")
+    }
+
+    /// The address of a container on a network.
+    fn address(&self, container: &str, network: &str) -> String {
+        let format = format!("'{{{{(index .NetworkSettings.Networks \"{network}\").IPAddress}}}}'");
+        self.engine.run(&format!("inspect --format {format} {container}"))
+    }
+
+    /// Whether the container reaches the address.
+    fn reaches(&self, container: &str, address: &str) -> bool {
+        self.engine.docker(&format!("exec {container} ping -c 1 -W 2 {address}")).status.success()
+    }
+
+    /// How many endpoints weft has on a network.
+    fn endpoints(&self, network: &str) -> usize {
+        self.node().run(&format!("network inspect {network}"))["endpoints"].as_array().unwrap().len()
+    }
+
+    /// The interfaces of the host, less the bridge's ports, which the engine removes in its own time.
+    fn interfaces(&self) -> Vec<String> {
+        let listed = || {
+            let listed = nix::net::if_::if_nameindex().unwrap();
+            listed.iter().map(|i| i.name().to_string_lossy().into_owned()).collect::<Vec<_>>()
+        };
+        let mut names = self.host.netns.run(listed).unwrap();
+        names.retain(|name| !name.starts_with("veth"));
+        names.sort();
+        names
+    }
+}
+
+/// Two sites, on each the plain network blue with the other as its remote, made with `weft network create`; each gives out
+/// addresses of a range of its own.
+fn blue<'a>(lab: &'a Lab) -> [Site<'a>; 2] {
+    let [a, b] = &lab.hosts[..] else { panic!("two hosts") };
+    let sites = [Site::start(a), Site::start(b)];
+    for (site, other, range) in [(&sites[0], b, "10.77.1.0/24"), (&sites[1], a, "10.77.2.0/24")] {
+        let remote = other.address;
+        site.node().run(&format!("network create blue --plain --vni 5000 --subnet 10.77.0.0/16 --remote {remote}"));
+        site.engine.run(&format!(
+            "network create -d weft -o network=blue --ipam-driver weft --ipam-opt network=blue --subnet 10.77.0.0/16 \
+             --ip-range {range} blue"
+        ));
+    }
+    sites
+}

@@ -1,0 +1,260 @@
+//! The plugin socket without an engine: who asks badly is answered, and nothing else happens.
+
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use weft::lab::Lab;
+
+use crate::harness::node::Node;
+use crate::harness::privileged;
+use crate::lab;
+
+const SOCKET: &str = "/run/docker/plugins/weft.sock";
+
+/// Everything that takes a request.
+const METHODS: [&str; 15] = [
+    "/NetworkDriver.CreateNetwork",
+    "/NetworkDriver.DeleteNetwork",
+    "/NetworkDriver.CreateEndpoint",
+    "/NetworkDriver.DeleteEndpoint",
+    "/NetworkDriver.EndpointOperInfo",
+    "/NetworkDriver.Join",
+    "/NetworkDriver.Leave",
+    "/NetworkDriver.DiscoverNew",
+    "/NetworkDriver.DiscoverDelete",
+    "/NetworkDriver.ProgramExternalConnectivity",
+    "/NetworkDriver.RevokeExternalConnectivity",
+    "/IpamDriver.RequestPool",
+    "/IpamDriver.ReleasePool",
+    "/IpamDriver.RequestAddress",
+    "/IpamDriver.ReleaseAddress",
+];
+
+struct Plugin<'a> {
+    node: Node<'a>,
+    socket: PathBuf,
+}
+
+impl<'a> Plugin<'a> {
+    fn start(lab: &'a Lab) -> Plugin<'a> {
+        let node = Node::with(&lab.hosts[0], &["--docker", "on"]);
+        let socket = format!("/proc/{}/root{SOCKET}", node.daemon.pid()).into();
+        Plugin { node, socket }
+    }
+
+    /// Sends a request and returns the status and the answer, which must be JSON.
+    fn raw(&self, method: &str, path: &str, body: &[u8]) -> (u16, Value) {
+        let mut stream = UnixStream::connect(&self.socket).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: weft\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        // An answer may come before all of a long request has gone.
+        let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{method} {path}: {answer}"));
+        let status = head.split_whitespace().nth(1).unwrap().parse().unwrap();
+        (status, serde_json::from_str(body).unwrap_or_else(|error| panic!("{path}: {error}: {body}")))
+    }
+
+    /// A request that the engine could make; what is refused is an `Err` in the answer.
+    fn call(&self, method: &str, body: &Value) -> Value {
+        let (status, answer) = self.raw("POST", method, body.to_string().as_bytes());
+        assert_eq!(status, 200, "{method}: {answer}");
+        answer
+    }
+
+    fn refused(&self, method: &str, body: &Value) -> String {
+        let answer = self.call(method, body);
+        assert_eq!(answer["Err"], answer["Error"], "both of the names that engines look for");
+        answer["Err"].as_str().unwrap_or_else(|| panic!("{method} was not refused: {answer}")).to_owned()
+    }
+}
+
+#[test]
+fn the_engine_is_greeted() {
+    privileged!();
+    let lab = lab();
+    let plugin = Plugin::start(&lab);
+    let (status, greeting) = plugin.raw("POST", "/Plugin.Activate", b"");
+    assert_eq!((status, greeting), (200, json!({ "Implements": ["NetworkDriver", "IpamDriver"] })));
+    let (_, capabilities) = plugin.raw("POST", "/NetworkDriver.GetCapabilities", b"");
+    assert_eq!(capabilities["Scope"], "local");
+    let (_, spaces) = plugin.raw("POST", "/IpamDriver.GetDefaultAddressSpaces", b"");
+    assert_eq!(spaces["LocalDefaultAddressSpace"], "weft");
+    let mode = std::fs::metadata(&plugin.socket).unwrap().permissions().mode() & 0o777;
+    assert!(mode == 0o600 || mode == 0o660, "{mode:o}");
+    assert_eq!(plugin.raw("POST", "/NetworkDriver.Unheard", b"{}").0, 404);
+    assert_eq!(plugin.raw("GET", "/Plugin.Activate", b"").0, 405);
+}
+
+#[test]
+fn bad_requests_are_answered_with_an_error() {
+    privileged!();
+    let lab = lab();
+    let plugin = Plugin::start(&lab);
+    let long = format!("{{\"NetworkID\":\"{}\"}}", "n".repeat(1 << 20));
+    let deep = "[".repeat(100_000);
+    for method in METHODS {
+        for bad in ["", "{", "nothing", "\u{0}", &long[..1 << 20], &deep] {
+            let (status, answer) = plugin.raw("POST", method, bad.as_bytes());
+            assert!(status == 400 && answer["Err"].is_string(), "{method}: {status} {answer}");
+        }
+        let (status, answer) = plugin.raw("POST", method, &[b' '; 5 << 20]);
+        assert!(status == 413 && answer["Err"].is_string(), "{method}: {status} {answer}");
+        // Whole, but long: answered, with no more than a line.
+        let (_, answer) = plugin.raw("POST", method, long.as_bytes());
+        assert!(answer.to_string().len() < 2000, "{method}");
+    }
+    for (method, body) in [
+        ("/NetworkDriver.CreateNetwork", json!({ "NetworkID": 1 })),
+        ("/NetworkDriver.CreateNetwork", json!({ "NetworkID": "a", "IPv4Data": {} })),
+        ("/NetworkDriver.CreateNetwork", json!([])),
+        ("/NetworkDriver.CreateEndpoint", json!({ "NetworkID": "a", "EndpointID": "b", "Interface": "eth0" })),
+        ("/NetworkDriver.Join", json!({ "NetworkID": "a", "EndpointID": ["b"] })),
+        ("/IpamDriver.RequestPool", json!({ "V6": "yes" })),
+        ("/IpamDriver.RequestAddress", json!({ "PoolID": {}, "Options": 7 })),
+    ] {
+        let (status, answer) = plugin.raw("POST", method, body.to_string().as_bytes());
+        assert!(status == 400 && answer["Err"].is_string(), "{method} {body}: {status} {answer}");
+    }
+    // Nothing that is missing is made up.
+    for method in ["CreateNetwork", "DeleteNetwork", "CreateEndpoint", "DeleteEndpoint", "Join"] {
+        let refused = plugin.refused(&format!("/NetworkDriver.{method}"), &json!({}));
+        assert!(refused.contains("ID"), "{method}: {refused}");
+    }
+    plugin.refused("/IpamDriver.RequestPool", &json!({}));
+    plugin.refused("/IpamDriver.RequestAddress", &json!({}));
+    plugin.node.is_well();
+}
+
+/// What an engine sends to make a network of its own.
+fn create(id: &str, subnet: &str) -> Value {
+    json!({
+        "NetworkID": id,
+        "Options": { "com.docker.network.generic": { "network": "blue", "plain": "" } },
+        "IPv4Data": [{ "AddressSpace": "weft", "Pool": subnet, "Gateway": "10.9.0.1/24", "AuxAddresses": null }],
+        "IPv6Data": [],
+    })
+}
+
+#[test]
+fn a_request_that_comes_twice_does_its_work_once() {
+    privileged!();
+    let lab = lab();
+    let plugin = Plugin::start(&lab);
+    let pool = json!({ "AddressSpace": "weft", "Pool": "10.9.0.0/24", "SubPool": "", "Options": { "network": "blue" }, "V6": false });
+    let given = plugin.call("/IpamDriver.RequestPool", &pool);
+    assert_eq!(plugin.call("/IpamDriver.RequestPool", &pool), given);
+    let pool = given["PoolID"].as_str().unwrap();
+    let gateway =
+        json!({ "PoolID": pool, "Address": "", "Options": { "RequestAddressType": "com.docker.network.gateway" } });
+    assert_eq!(plugin.call("/IpamDriver.RequestAddress", &gateway)["Address"], "10.9.0.1/24");
+    for _ in 0..2 {
+        assert_eq!(plugin.call("/NetworkDriver.CreateNetwork", &create("n1", "10.9.0.0/24")), json!({}));
+    }
+    let mut addresses = Vec::new();
+    for _ in 0..2 {
+        let answer =
+            plugin.call("/IpamDriver.RequestAddress", &json!({ "PoolID": pool, "Address": "", "Options": {} }));
+        addresses.push(answer["Address"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(addresses, ["10.9.0.2/24", "10.9.0.3/24"]);
+    let endpoint = json!({ "NetworkID": "n1", "EndpointID": "e1", "Interface": { "Address": "10.9.0.2/24" } });
+    let made = plugin.call("/NetworkDriver.CreateEndpoint", &endpoint);
+    assert!(made["Interface"]["MacAddress"].is_string() && made["Interface"]["Address"].is_null(), "{made}");
+    assert_eq!(plugin.call("/NetworkDriver.CreateEndpoint", &endpoint), made);
+    let other = json!({ "NetworkID": "n1", "EndpointID": "e1", "Interface": { "Address": "10.9.0.3/24" } });
+    plugin.refused("/NetworkDriver.CreateEndpoint", &other);
+    let names = json!({ "NetworkID": "n1", "EndpointID": "e1", "SandboxKey": "/run/docker/netns/none", "Options": {} });
+    let joined = plugin.call("/NetworkDriver.Join", &names);
+    assert_eq!(plugin.call("/NetworkDriver.Join", &names), joined);
+    assert_eq!(joined["InterfaceName"]["DstPrefix"], "eth");
+    let device = joined["InterfaceName"]["SrcName"].as_str().unwrap();
+    let there = || lab.hosts[0].output(Command::new("ip").args(["link", "show", device])).unwrap().status.success();
+    assert!(there(), "the device waits where the engine looks for it");
+    // A crash between the two: all of it is still known.
+    let plugin = Plugin { node: plugin.node.crash_and_restart(), socket: PathBuf::new() };
+    let plugin = Plugin { socket: format!("/proc/{}/root{SOCKET}", plugin.node.daemon.pid()).into(), ..plugin };
+    assert_eq!(plugin.call("/NetworkDriver.Join", &names), joined);
+    for _ in 0..2 {
+        assert_eq!(plugin.call("/NetworkDriver.Leave", &names), json!({}));
+        assert_eq!(plugin.call("/NetworkDriver.DeleteEndpoint", &names), json!({}));
+        assert!(!there());
+        plugin.call("/IpamDriver.ReleaseAddress", &json!({ "PoolID": pool, "Address": "10.9.0.2" }));
+    }
+    for _ in 0..2 {
+        assert_eq!(plugin.call("/NetworkDriver.DeleteNetwork", &json!({ "NetworkID": "n1" })), json!({}));
+        plugin.call("/IpamDriver.ReleasePool", &json!({ "PoolID": pool }));
+    }
+    assert!(plugin.node.run("network ls").as_array().unwrap().is_empty());
+    plugin.node.is_well();
+}
+
+#[test]
+fn many_requests_at_once_are_all_answered() {
+    privileged!();
+    let lab = lab();
+    let plugin = Plugin::start(&lab);
+    plugin.node.run("network create blue --plain --subnet 10.9.0.0/16");
+    let given = plugin.call("/IpamDriver.RequestPool", &json!({ "Options": { "network": "blue" } }));
+    let create = json!({
+        "NetworkID": "n1",
+        "Options": { "com.docker.network.generic": { "network": "blue" } },
+        "IPv4Data": [{ "AddressSpace": "weft", "Pool": "10.9.0.0/16" }],
+    });
+    plugin.call("/NetworkDriver.CreateNetwork", &create);
+    let pool = given["PoolID"].as_str().unwrap();
+    let addresses: std::collections::BTreeSet<String> = std::thread::scope(|scope| {
+        let request = |n: u32| {
+            let plugin = &plugin;
+            move || {
+                let asked = json!({ "PoolID": pool, "Address": "" });
+                let address = plugin.call("/IpamDriver.RequestAddress", &asked)["Address"].as_str().unwrap().to_owned();
+                let id = format!("e{}", n / 2);
+                let endpoint = json!({ "NetworkID": "n1", "EndpointID": id, "Interface": { "Address": address } });
+                // Every second one finds its endpoint made with another address, and is refused.
+                plugin.call("/NetworkDriver.CreateEndpoint", &endpoint);
+                plugin.raw("POST", "/NetworkDriver.Join", b"{");
+                address
+            }
+        };
+        let all: Vec<_> = (0..100).map(|n| scope.spawn(request(n))).collect();
+        all.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(addresses.len(), 100, "no address is given twice");
+    let network = plugin.node.run("network inspect blue");
+    assert_eq!(network["endpoints"].as_array().unwrap().len(), 50);
+    // What is left of them goes with the network.
+    plugin.call("/NetworkDriver.DeleteNetwork", &json!({ "NetworkID": "n1" }));
+    assert!(plugin.node.run("network inspect blue")["endpoints"].as_array().unwrap().is_empty());
+    plugin.node.is_well();
+}
+
+#[test]
+fn a_live_socket_is_not_replaced_and_a_stale_one_is() {
+    privileged!();
+    let lab = lab();
+    let host = &lab.hosts[0];
+    let listener = host
+        .run(|| {
+            std::fs::create_dir_all("/run/docker/plugins").unwrap();
+            std::os::unix::net::UnixListener::bind(SOCKET).unwrap()
+        })
+        .unwrap();
+    let node = Node::with(host, &["--docker", "auto"]);
+    crate::harness::eventually("the other one is left alone, and that is said", || {
+        node.daemon.log().contains("answers on /run/docker/plugins/weft.sock already")
+    });
+    drop(listener);
+    let socket = PathBuf::from(format!("/proc/{}/root{SOCKET}", node.daemon.pid()));
+    crate::harness::eventually("a stale one is replaced", || UnixStream::connect(&socket).is_ok());
+}

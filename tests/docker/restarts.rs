@@ -1,0 +1,43 @@
+//! Restarts of the engine and of weft, in either order, under running containers.
+
+use crate::harness::{eventually, privileged};
+use crate::{IMAGE, blue, engines, lab};
+
+#[test]
+fn a_crash_of_weft_is_not_felt_by_containers() {
+    privileged!();
+    engines!();
+    let lab = lab();
+    let [mut a, b] = blue(&lab);
+    a.container("web", "--network blue --ip 10.77.9.1");
+    b.container("client", "--network blue --ip 10.77.9.2");
+    assert!(b.reaches("client", "10.77.9.1"));
+    a.crash_weft();
+    assert!(b.reaches("client", "10.77.9.1"), "the device was not attached again");
+    // Everything of the engine's is still known.
+    a.engine.run("network disconnect blue web");
+    a.engine.run("network connect --ip 10.77.9.3 blue web");
+    assert!(b.reaches("client", "10.77.9.3"));
+    a.engine.run("rm --force web");
+    assert_eq!(a.endpoints("blue"), 0);
+    a.node().is_well();
+}
+
+#[test]
+fn a_restart_of_the_engine_leaves_no_stale_endpoint() {
+    privileged!();
+    engines!();
+    let lab = lab();
+    let [mut a, b] = blue(&lab);
+    b.container("client", "--network blue --ip 10.77.9.2");
+    a.container("web", "--network blue --ip 10.77.9.1 --restart always");
+    a.container("once", "--network blue --ip 10.77.9.4");
+    for crash in [false, true] {
+        a.engine.restart(crash);
+        eventually("the container is back", || b.reaches("client", "10.77.9.1"));
+        assert_eq!(a.endpoints("blue"), 1, "that of the container that is not restarted is gone");
+    }
+    a.engine.run(&format!("run --rm --network blue {IMAGE} ping -c 1 -W 5 10.77.9.2"));
+    a.engine.run("rm --force web once");
+    assert_eq!(a.endpoints("blue"), 0);
+}

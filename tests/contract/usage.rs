@@ -59,13 +59,6 @@ fn without_a_daemon_every_command_says_so_on_one_line() {
 }
 
 #[test]
-fn what_this_version_does_not_have_is_refused_honestly() {
-    let line = "up --standalone --docker on";
-    let said = refusal(line, &run(line));
-    assert!(said.contains("this version") && said.contains("Docker"), "{said}");
-}
-
-#[test]
 fn without_privileges_the_daemon_does_not_start_and_makes_no_state() {
     let dir = tempfile::tempdir().unwrap();
     let (state, socket) = (dir.path().join("state"), dir.path().join("weft.sock"));

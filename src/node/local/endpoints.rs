@@ -163,6 +163,7 @@ fn endpoint(id: String, network: &LocalNetwork, sandbox: &Netns, spec: &LinkSpec
         ifindex,
         netns: sandbox.path().to_owned(),
         netns_identity: sandbox.identity(),
+        lent: None,
     }
 }
 

@@ -3,12 +3,14 @@
 //! Sessions are per pair of nodes, one per direction, and never shared by a group. [`handshake`] makes a session's keys
 //! of what both sides contributed over mutual TLS; [`suite`] is the AEAD; [`session`] numbers, seals and opens the
 //! datagrams of one lane; [`replay`] is a lane's window; [`table`] holds all sessions of a node and hands each worker its
-//! share; [`worker`] is that share; [`pending`] keeps the frames that came before their session.
+//! share; [`worker`] is that share; [`pending`] keeps the frames that came before their session;
+//! [`key_log`] writes keys down for who must look inside.
 //!
 //! Bytes, the moment and random contributions enter; sealed or opened bytes, or a
 //! [`DropReason`](crate::drops::DropReason), leave. The format is [`wire::sealed`](crate::wire::sealed).
 
 pub mod handshake;
+pub mod key_log;
 pub mod pending;
 pub mod replay;
 pub mod session;

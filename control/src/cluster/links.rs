@@ -16,6 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const DIAL: Duration = Duration::from_secs(10);
 /// How long a stream is kept that is no neighbour's.
 const LINGER: Duration = Duration::from_secs(10);
+/// How long a stream is kept with one that was evicted: it is told so.
+const PARTING: Duration = Duration::from_millis(200);
 /// The pause after a first dial that failed; it doubles up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -91,10 +93,13 @@ impl Links {
         was_up
     }
 
-    /// This node ends the stream with `peer`. True if there was one.
-    pub(super) fn cut(&mut self, peer: NodeId) -> bool {
+    /// Whatever there is with `peer` ends, once it has been told why.
+    pub(super) fn part(&mut self, now: Duration, peer: NodeId) {
         self.wanted.remove(&peer);
-        matches!(self.links.remove(&peer), Some(Link::Up { .. }))
+        match self.links.get_mut(&peer) {
+            Some(Link::Up { until }) => *until = Some(now + PARTING),
+            _ => drop(self.links.remove(&peer)),
+        }
     }
 
     /// Does what is due.
@@ -190,6 +195,19 @@ mod tests {
         links.run(at(0), &mut random);
         assert_eq!(links.run(at(10_000), &mut random), []);
         assert!(links.deadline().unwrap() <= at(10_500));
+    }
+
+    #[test]
+    fn one_that_was_evicted_is_told_and_then_cut() {
+        let mut random = SplitMix::new(1);
+        let mut links = Links::new(NodeId(1));
+        links.want(at(0), BTreeSet::from([NodeId(2), NodeId(3)]));
+        links.connected(at(0), NodeId(2));
+        links.part(at(0), NodeId(2));
+        links.part(at(0), NodeId(3));
+        links.want(at(0), BTreeSet::new());
+        assert_eq!(links.run(at(200), &mut random), [Step::Disconnect(NodeId(2))]);
+        assert_eq!(links.deadline(), None);
     }
 
     #[test]

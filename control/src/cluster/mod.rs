@@ -28,7 +28,7 @@ use crate::exchange::{Exchange, FrameRefused};
 use crate::id::{NodeId, Origin};
 use crate::membership::neighbours::{FULL_MESH, neighbours};
 use crate::membership::random::SplitMix;
-use crate::membership::{Identity, Membership, State};
+use crate::membership::{self, Identity, Membership, State};
 use crate::objects::Objects;
 use crate::table::{self, Key, NodeRecord, Table, Value, wire};
 use links::{Links, Step};
@@ -247,8 +247,10 @@ impl Cluster {
     }
 
     fn datagram(&mut self, mono: Duration, peer: NodeId, datagram: &[u8]) {
-        if let Err(refused) = self.membership.datagram(mono, peer, datagram) {
-            self.refused(mono, peer, &refused);
+        match self.membership.datagram(mono, peer, datagram) {
+            // It goes on until it hears of it, and that was told.
+            Ok(()) | Err(membership::Refused::Evicted) => {}
+            Err(refused) => self.refused(mono, peer, &refused),
         }
     }
 
@@ -275,19 +277,15 @@ impl Cluster {
     }
 
     fn evict(&mut self, mono: Duration, node: NodeId) {
-        if self.table.is_gone(node) {
-            return;
-        }
         if node == self.me.origin.node {
             return self.outputs.push_back(Output::Event(Event::EvictedHere));
         }
         let event = Event::Evicted(self.who(node));
-        self.membership.evict(mono, node);
-        self.table.forget(mono, node);
-        self.exchange.disconnect(node);
-        if self.links.cut(node) {
-            self.outputs.push_back(Output::Disconnect { peer: node });
+        if !self.membership.evict(mono, node) {
+            return;
         }
+        self.table.forget(mono, node);
+        self.links.part(mono, node);
         self.neighbours_stale = true;
         self.outputs.push_back(Output::Event(event));
     }

@@ -206,11 +206,12 @@ impl Membership {
         self.due.clear();
     }
 
-    /// Gives `node` up for good: what it says is refused, and no news of it is believed.
-    pub fn evict(&mut self, mono: Duration, node: NodeId) {
+    /// Gives `node` up for good: what it says is refused, and no news of it is believed. False if it was already, or is
+    /// this one.
+    pub fn evict(&mut self, mono: Duration, node: NodeId) -> bool {
         self.read(mono);
         if node == self.me().node || !self.evicted.insert(node) {
-            return;
+            return false;
         }
         let address = self.known.get(&node).map_or(SocketAddr::from(([0; 4], 0)), |(id, _)| id.address);
         let last = Member::down(Identity::last(node, address));
@@ -218,6 +219,7 @@ impl Membership {
         self.suspicions.drop(node);
         self.settle();
         self.forget(node);
+        true
     }
 
     /// Does what is due at `mono`. To be called after each batch of input: an answer that waited comes before the timer

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use weft_control::cluster::{Event, Input};
 use weft_control::membership::State;
+use weft_control::objects::Kind;
 
 use crate::check::{deaths, false_deaths, members, percentile, state, within};
 use crate::seeds;
+use crate::spread::station;
 use crate::world::World;
 
 const fn secs(secs: u64) -> Duration {
@@ -185,5 +187,43 @@ fn who_leaves_has_left_and_is_not_dead() {
         }
         assert!(deaths(&world, 3, Duration::ZERO).is_empty());
         members(&world).unwrap();
+    });
+}
+
+#[test]
+fn who_is_evicted_is_gone_for_good_however_it_tries() {
+    seeds::each(2, |seed| {
+        let mut world = World::cluster(20, seed, secs(5));
+        let (key, value) = station(3);
+        world.put(3, key, value);
+        world.run(secs(1));
+        let evicted = world.nodes[3].id;
+        world.input(9, Input::PutObject { kind: Kind::Denied, id: evicted.to_string(), value: b"{}".to_vec() });
+        let gone = |world: &World| {
+            for (node, cluster) in world.up().filter(|(node, _)| *node != 3) {
+                if state(cluster, evicted).is_some() || cluster.table().records(evicted).next().is_some() {
+                    let denied = cluster.objects().iter(Kind::Denied).count();
+                    return Err(format!(
+                        "node {node} still knows it as {:?}, with {denied} denied",
+                        state(cluster, evicted)
+                    ));
+                }
+            }
+            Ok(())
+        };
+        within(&mut world, secs(2), gone);
+        // It goes on, restarts, and is still refused; so is it by a node that restarts.
+        world.run(secs(30));
+        world.kill(3, false);
+        world.start(3);
+        world.kill(12, false);
+        world.start(12);
+        world.run(secs(30));
+        gone(&world).unwrap();
+        assert!(world.nodes[3].events.iter().any(|(_, event)| matches!(event, Event::EvictedHere)));
+        assert_eq!(
+            false_deaths(&world, |node| node != 3 && node != 12).iter().filter(|d| !d.contains("node 3 ")).count(),
+            0
+        );
     });
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use weft_control::cluster::{Cluster, Config, Event, Input, Me, Now, Output, Saved};
 use weft_control::id::{NodeId, Origin};
 use weft_control::membership::random::SplitMix;
+use weft_control::objects::Kind;
 use weft_control::table::{Change, Key, NodeRecord, Value};
 
 use crate::net::Net;
@@ -385,6 +386,10 @@ impl World {
             }
             Output::ObjectNotPut { kind, id, error } => panic!("node {node} could not put {kind:?} {id}: {error}"),
             Output::Left => self.at(self.now + Duration::from_millis(50), What::Exit { node, life }),
+            // The daemon verifies what a denial says; here it is always right.
+            Output::ObjectChanged { kind: Kind::Denied, id, value: Some(_) } => {
+                self.input(node, Input::Evict(id.parse().expect("a node's id")));
+            }
             Output::ObjectChanged { .. } | Output::MemberChanged(_) | Output::MemberForgotten(_) => {}
         }
     }

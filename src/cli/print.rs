@@ -40,7 +40,7 @@ pub fn status(status: &view::Status) -> String {
         pair("advertise", &status.advertise),
         pair("vxlan port", &status.vxlan_port),
         pair("members alive", &status.members_alive),
-        pair("members agreeing", &status.members_agreeing),
+        pair("tables agreeing", &format!("{} of {}", status.members_agreeing, status.members_compared)),
         pair("networks", &status.networks),
         pair("endpoints", &status.endpoints),
     ]) + &sessions(&status.sessions)

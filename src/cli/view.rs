@@ -29,7 +29,9 @@ pub struct Status {
     pub vxlan_port: u32,
     /// Members that answer, itself included.
     pub members_alive: u32,
-    /// Members that answer and whose tables equal this node's, itself included.
+    /// Members whose tables this node compares with its own, itself included: all of them up to 16, its neighbours beyond.
+    pub members_compared: u32,
+    /// Those of them whose tables equal this node's, itself included.
     pub members_agreeing: u32,
     /// How many networks it has.
     pub networks: u32,
@@ -307,6 +309,7 @@ impl From<v1::StatusResponse> for Status {
             ready: wire.ready,
             vxlan_port: wire.vxlan_port,
             members_alive: wire.members_alive,
+            members_compared: wire.members_compared,
             members_agreeing: wire.members_agreeing,
             networks: wire.networks,
             endpoints: wire.endpoints,

@@ -70,9 +70,6 @@ enum Ending {
 pub fn run(options: DemoOptions) -> Result<ExitCode> {
     let options = options.check()?;
     lab::acquire()?;
-    if !options.plain {
-        eprintln!("note: this version has no sealed networks yet, so the demo's network is plain, as with --plain");
-    }
     let session = Arc::new(Session::default());
     let ending = tokio::runtime::Builder::new_current_thread()
         .enable_io()

@@ -4,7 +4,6 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use weft_vtep::addr::Vni;
 
 use super::DemoOptions;
 use super::report::{NodeRow, Report};
@@ -15,7 +14,6 @@ use crate::traffic::udp::{self, FloodSpec};
 
 /// The demo's network.
 const NETWORK: &str = "demo";
-const VNI: u32 = 4096;
 
 /// So many unanswered pings are enough: thousands would take hours.
 const GIVE_UP: usize = 20;
@@ -73,24 +71,27 @@ impl Session {
 
 /// Shows everything and prints the tables; true if all of it passed.
 pub(super) fn show(options: DemoOptions, session: &Session) -> Result<bool> {
-    let vni = Vni::new(VNI).context("a VNI")?;
     let nodes = options.nodes;
     progress(format!("making {nodes} hosts in network namespaces, joined by an Ethernet underlay"));
     let lab = Lab::build(LabSpec::new(u8::try_from(nodes)?))?;
     let binary = std::env::current_exe().context("cannot find this program's file")?;
-    progress(format!("starting {nodes} daemons: weft up --standalone"));
+    progress(format!("starting {nodes} daemons: weft up --bootstrap on the first, weft up --join … on the others"));
     for host in &lab.hosts {
-        session.add(Daemon::start(&binary, host, &[])?)?;
-    }
-    progress(format!(
-        "one plain network on all, VNI {VNI}: weft network create {NETWORK} --plain --remote …; weft attach {NETWORK} …"
-    ));
-    for (n, host) in lab.hosts.iter().enumerate() {
-        session.with(|state| match state.daemons.get(n) {
-            Some(daemon) => overlay::join(&lab, daemon, host, NETWORK, vni),
-            None => bail!("the demo is over"),
+        let daemon = session.with(|state| match state.daemons.first() {
+            None => Daemon::bootstrap(&binary, host, &[]),
+            Some(first) => Daemon::join(&binary, host, &lab.hosts[0], &first.token(&lab.hosts[0])?, &[]),
         })?;
+        session.add(daemon)?;
     }
+    let (plain, mode): (&[&str], _) = if options.plain { (&["--plain"], "plain") } else { (&[], "sealed") };
+    progress(format!(
+        "one {mode} network on all: weft network create {NETWORK} {}; weft attach {NETWORK} …",
+        plain.join(" ")
+    ));
+    session.with(|state| match state.over {
+        false => overlay::share(&lab, &state.daemons, NETWORK, plain),
+        true => bail!("the demo is over"),
+    })?;
     let mut report = Report::default();
     ping_all(&lab, &mut report)?;
     let (from, to) = (&lab.hosts[0].containers[0], &lab.hosts[1].containers[0]);

@@ -65,7 +65,7 @@ impl Api {
 #[tonic::async_trait]
 impl NodeService for Api {
     async fn status(&self, _: Request<v1::StatusRequest>) -> Result<Response<v1::StatusResponse>, Status> {
-        let (alive, agreeing) = self.node.convergence();
+        let (alive, compared, agreeing) = self.node.convergence();
         let (identity, tables) = (&self.node.identity, self.node.tables());
         let mode = match identity.mode {
             state::Mode::Standalone => v1::NodeMode::Standalone,
@@ -80,6 +80,7 @@ impl NodeService for Api {
             mode: mode.into(),
             ready: self.node.is_ready(),
             members_alive: count(alive),
+            members_compared: count(compared),
             members_agreeing: count(agreeing),
             control_port: if identity.mode == state::Mode::Cluster { identity.control_port.into() } else { 0 },
             sessions: self.node.session_list(),

@@ -25,6 +25,7 @@ fn status_and_members_say_who_the_node_is() {
         "control_port",
         "members_alive",
         "members_agreeing",
+        "members_compared",
         "networks",
         "endpoints",
         "sessions",

@@ -42,12 +42,13 @@ impl Node {
         members
     }
 
-    /// Members that answer, and those of them whose tables are this node's; itself included.
-    pub(in crate::node) fn convergence(&self) -> (usize, usize) {
-        let Some(membership) = &self.membership else { return (1, 1) };
+    /// Members that answer, those whose tables are compared, and those of these whose tables are this node's; itself
+    /// included.
+    pub(in crate::node) fn convergence(&self) -> (usize, usize, usize) {
+        let Some(membership) = &self.membership else { return (1, 1, 1) };
         membership.core.look(|cluster| {
             let alive = cluster.members().filter(|member| member.state.is_active()).count();
-            (alive, 1 + cluster.agreeing())
+            (alive, 1 + cluster.neighbours().count(), 1 + cluster.agreeing())
         })
     }
 

@@ -64,9 +64,12 @@ pub enum NodeError {
     /// A node does not remove itself.
     #[error("a node cannot remove itself: run `weft leave` here, or `weft members rm` on another member")]
     RemoveSelf,
-    /// Only a signer's word removes a member.
-    #[error("this node is no signer, and only a signer can remove {0}: run it on one (`weft members` shows them)")]
-    NoSigner(String),
+    /// Only a signer's word counts.
+    #[error("this node is no signer, and only a signer can do that: run it on one (`weft members` shows them)")]
+    NoSigner,
+    /// A signer takes itself off the list.
+    #[error("a signer cannot dismiss itself: run `weft signer rm` on another signer")]
+    DismissSelf,
     /// Nobody would be left to let others in.
     #[error("{0} is the only signer: give another member the CA's key first, with `weft signer add`")]
     LastSigner(String),

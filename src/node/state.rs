@@ -227,9 +227,12 @@ impl StateDir {
         for entry in fs::read_dir(&self.dir).map_err(doing())? {
             let entry = entry.map_err(doing())?;
             let stays = ["lock", local::FILE].iter().any(|name| entry.file_name() == *name);
-            if !stays && entry.path().is_file() {
-                fs::remove_file(entry.path()).map_err(doing())?;
+            if stays {
+                continue;
             }
+            let path = entry.path();
+            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            removed.map_err(doing())?;
         }
         Ok(())
     }

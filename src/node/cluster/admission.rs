@@ -111,11 +111,11 @@ impl Membership {
     /// The members that the cluster names as signers, this node left out.
     fn signers(&self) -> Vec<NodeId> {
         let me = self.me;
+        let appointed = self.appointed();
         self.core.look(|cluster| {
-            let named = cluster.objects().iter(Kind::Signer).filter_map(|(id, _)| id.parse().ok());
             let alive: Vec<_> =
                 cluster.members().filter(|m| m.state == State::Alive).map(|member| member.node).collect();
-            named.filter(|node| *node != me && alive.contains(node)).collect()
+            appointed.into_iter().filter(|node| *node != me && alive.contains(node)).collect()
         })
     }
 

@@ -13,6 +13,7 @@ use weft_proto::v1;
 use weft_vtep::addr::Vni;
 
 use super::Membership;
+use super::trusted::{appointment, denial};
 use crate::node::{Node, NodeError};
 
 /// How long a farewell may take to reach the others.
@@ -36,8 +37,9 @@ impl Node {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
             }];
         };
+        let signers = membership.appointed();
         let mut members: Vec<_> =
-            membership.core.look(|cluster| cluster.members().map(|member| wire(cluster, &member)).collect());
+            membership.core.look(|cluster| cluster.members().map(|member| wire(cluster, &member, &signers)).collect());
         members.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
         members
     }
@@ -73,9 +75,9 @@ impl Node {
         if node == membership.me {
             return Err(NodeError::RemoveSelf);
         }
-        let authority = membership.authority().ok_or_else(|| NodeError::NoSigner(member.name.clone()))?;
+        let authority = membership.authority().ok_or(NodeError::NoSigner)?;
         let (kind, id) = (Kind::Signer, member.id.clone());
-        membership.core.tell_all([membership.denial(&authority, node), Input::RemoveObject { kind, id }]);
+        membership.core.tell_all([denial(&authority, node), Input::RemoveObject { kind, id }]);
         // Who is out may know the CA's key, and the others' certificates do not depend on it for long.
         if member.signer {
             membership.rotate_ca(&authority);
@@ -86,27 +88,32 @@ impl Node {
         Ok(v1::Member { state: v1::MemberState::Dead.into(), ..member })
     }
 
-    /// Makes a member a signer, or none any more.
+    /// Makes a member a signer, or none any more. Who is none any more still knows the CA's key: another CA takes its place.
     pub(in crate::node) fn set_signer(&self, reference: &str, signer: bool) -> Result<v1::Member, NodeError> {
         let membership = self.cluster()?;
         let member = self.find_member(reference)?;
-        let (kind, id) = (Kind::Signer, member.id.clone());
-        let named: Vec<String> =
-            membership.core.look(|cluster| cluster.objects().iter(Kind::Signer).map(|(id, _)| id.to_owned()).collect());
-        if !signer && named == [id.clone()] {
-            return Err(NodeError::LastSigner(member.name));
+        let node = id_of(&member)?;
+        let authority = membership.authority().ok_or(NodeError::NoSigner)?;
+        if signer {
+            membership.core.tell(appointment(&authority, node));
+        } else {
+            if membership.appointed() == [node] {
+                return Err(NodeError::LastSigner(member.name));
+            }
+            if node == membership.me {
+                return Err(NodeError::DismissSelf);
+            }
+            membership.core.tell(Input::RemoveObject { kind: Kind::Signer, id: member.id.clone() });
+            membership.rotate_ca(&authority);
+            self.save_secrets(membership);
         }
-        membership.core.tell(match signer {
-            true => Input::PutObject { kind, id, value: b"{}".to_vec() },
-            false => Input::RemoveObject { kind, id },
-        });
         self.watch_signers(membership);
         Ok(v1::Member { signer, ..member })
     }
 
     /// A cluster with one signer lets nobody in once that one is lost.
     fn watch_signers(&self, membership: &Membership) {
-        let signers = membership.core.look(|cluster| cluster.objects().iter(Kind::Signer).count());
+        let signers = membership.appointed().len();
         if signers < 2 {
             let text = format!(
                 "the cluster has {signers} signer(s): add one with `weft signer add`, so that joins and \
@@ -198,9 +205,7 @@ impl Node {
         }
         let id = membership.me.to_string();
         let others = membership.core.look(|cluster| cluster.members().filter(|m| m.state.is_active()).count() > 1);
-        let signers = membership
-            .core
-            .look(|cluster| cluster.objects().iter(Kind::Signer).filter(|(other, _)| *other != id).count());
+        let signers = membership.appointed().into_iter().filter(|node| *node != membership.me).count();
         if others && signers == 0 {
             return Err(NodeError::LastSigner(self.identity.name.clone()));
         }
@@ -227,7 +232,7 @@ fn token_out(record: &TokenRecord) -> v1::Token {
     }
 }
 
-fn wire(cluster: &weft_control::cluster::Cluster, member: &Member) -> v1::Member {
+fn wire(cluster: &weft_control::cluster::Cluster, member: &Member, signers: &[NodeId]) -> v1::Member {
     let state = match member.state {
         State::Alive => v1::MemberState::Alive,
         State::Suspect => v1::MemberState::Suspect,
@@ -239,7 +244,7 @@ fn wire(cluster: &weft_control::cluster::Cluster, member: &Member) -> v1::Member
         name: member.name.clone().unwrap_or_else(|| id.clone()),
         address: member.address.ip().to_string(),
         state: state.into(),
-        signer: cluster.objects().get(Kind::Signer, &id).is_some(),
+        signer: signers.contains(&member.node),
         version: cluster.table().node(member.node).map(|record| record.version.clone()).unwrap_or_default(),
         id,
     }

@@ -15,6 +15,7 @@ use weft_proto::v1;
 
 use super::admission::SIGNERS;
 use super::bridge::Directory;
+use super::trusted::appointment;
 use super::{Membership, store};
 use crate::node::Node;
 
@@ -80,7 +81,7 @@ impl Node {
         match kind {
             Kind::Network => membership.networks_changed.notify_one(),
             Kind::Token => {}
-            Kind::Denied => membership.deny_all(),
+            Kind::Denied => self.denied_changed(membership),
             Kind::Ca => {
                 self.trust_changed(membership);
                 let node = Arc::clone(self);
@@ -105,11 +106,15 @@ impl Node {
         }
         while membership.is_named_signer() && !membership.has_ca_in_force() {
             match membership.fetch_authority().await {
+                Some(_) if membership.has_ca_in_force() => {}
                 Some(authority) => {
+                    let new = membership.authority().is_none();
                     membership.set_authority(Some(Arc::new(authority)));
                     self.save_secrets(&membership);
                     self.present(&membership);
-                    self.events.record("signer", format!("{} is a signer now", self.identity.name));
+                    if new {
+                        self.events.record("signer", format!("{} is a signer now", self.identity.name));
+                    }
                 }
                 None => sleep(ASK_AGAIN).await,
             }
@@ -282,9 +287,10 @@ impl Membership {
     /// The first members hold the CA's key, so that no single host's loss ends joins and renewals. One that was taken off
     /// the list stays off.
     fn share_key(&self, member: &Member) {
-        if member.state != State::Alive || self.authority().is_none() {
+        if member.state != State::Alive {
             return;
         }
+        let Some(authority) = self.authority() else { return };
         let id = member.node.to_string();
         let due = self.core.look(|cluster| {
             let signers = cluster.objects().iter(Kind::Signer).count();
@@ -292,12 +298,12 @@ impl Membership {
             unknown && signers < SIGNERS && cluster.members().count() <= SIGNERS
         });
         if due {
-            self.core.tell(Input::PutObject { kind: Kind::Signer, id, value: b"{}".to_vec() });
+            self.core.tell(appointment(&authority, member.node));
         }
     }
 
     fn is_named_signer(&self) -> bool {
-        self.core.look(|cluster| cluster.objects().get(Kind::Signer, &self.me.to_string()).is_some())
+        self.appointed().contains(&self.me)
     }
 }
 

@@ -13,7 +13,6 @@ use tonic::service::Routes;
 use weft_control::cluster::{Cluster, Config as CoreConfig, Input, Me, PROTOCOL, Saved};
 use weft_control::id::{NodeId, Origin};
 use weft_control::networks::Registry;
-use weft_control::objects::Kind;
 use weft_control::security::ca::{Authority, Permit};
 use weft_control::security::credentials::Credentials;
 use weft_control::security::identity::Identity as Certified;
@@ -30,7 +29,7 @@ use super::admission::Desk;
 use super::core::{Core, now};
 use super::peers::FRAME_BYTES;
 use super::service::Service;
-use super::trusted::{ca_object, key_files};
+use super::trusted::{appointment, ca_object, key_files};
 use super::{Membership, store};
 use crate::node::Node;
 use crate::node::config::{Config, Start};
@@ -85,8 +84,7 @@ fn bootstrap(identity: Identity) -> Result<(Identity, Entry)> {
     let (key, name) = (NodeKey::generate(), certified(&identity)?);
     let certificate = authority.sign(&key.request(&name), &Permit::Renewal(name.node()), now)?;
     let credentials = Credentials::new(&key, &certificate, &[authority.certificate()])?;
-    let signer = Input::PutObject { kind: Kind::Signer, id: identity.id.clone(), value: b"{}".to_vec() };
-    let first = vec![ca_object(authority.certificate()), signer];
+    let first = vec![ca_object(authority.certificate()), appointment(&authority, name.node())];
     Ok((identity, Entry { credentials, authority: Some(authority), saved: Saved::default(), first, fresh: true }))
 }
 
@@ -172,6 +170,7 @@ impl Entry {
             core: Core::new(cluster, started),
             trust: Trust::new(credentials),
             files,
+            denied: Mutex::new(store::load_denied(dir)?),
             authority: RwLock::new(authority.map(Arc::new)),
             streams: super::Streams::default(),
             channels: super::Channels::default(),

@@ -24,7 +24,7 @@ mod store;
 mod streams;
 mod trusted;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use tokio::sync::Notify;
@@ -46,6 +46,8 @@ pub struct Membership {
     pub(super) core: Core,
     trust: Trust,
     files: KeyFiles,
+    /// Removed for good.
+    denied: Mutex<BTreeSet<NodeId>>,
     /// The cluster's CA, if this node is a signer.
     authority: RwLock<Option<Arc<Authority>>>,
     streams: Streams,

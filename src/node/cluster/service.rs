@@ -12,7 +12,6 @@ use tonic::{Request, Response, Status, Streaming};
 use weft_control::blocks::{ClaimVerdict, TakeVerdict};
 use weft_control::cluster::Input;
 use weft_control::id::NodeId;
-use weft_control::objects::Kind;
 use weft_control::security::ca::Permit;
 use weft_control::transport::admission::issue;
 use weft_control::transport::peer_of;
@@ -66,10 +65,7 @@ impl Cluster for Service {
         };
         let roots = self.membership.roots();
         if asked.want_key {
-            let named = |cluster: &weft_control::cluster::Cluster| {
-                cluster.objects().get(Kind::Signer, &peer.to_string()).is_some()
-            };
-            if !self.membership.core.look(named) {
+            if !self.membership.appointed().contains(&peer) {
                 return Err(Status::permission_denied("the cluster does not name this node as a signer"));
             }
             let key = authority.key().to_vec();

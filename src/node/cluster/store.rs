@@ -2,7 +2,7 @@
 //!
 //! A file that cannot be written is said once, as an event, and tried again with the next change: the node goes on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -15,6 +15,7 @@ use crate::node::state::{StateDir, StateError};
 
 const OBJECTS: &str = "objects.json";
 const ROSTER: &str = "roster.json";
+const DENIED: &str = "denied.json";
 const BLOCKS: &str = "blocks.json";
 
 /// An object as it is remembered: its value is JSON, and shown as such.
@@ -52,6 +53,16 @@ pub(super) fn save_blocks(dir: &StateDir, blocks: &BTreeMap<String, Vec<IpNet>>)
 /// Reads this node's blocks of addresses; none where there is no file.
 pub(super) fn load_blocks(dir: &StateDir) -> Result<BTreeMap<String, Vec<IpNet>>, StateError> {
     Ok(dir.read(BLOCKS)?.unwrap_or_default())
+}
+
+/// Writes the nodes that were removed for good.
+pub(super) fn save_denied(dir: &StateDir, denied: &BTreeSet<NodeId>) -> Result<(), StateError> {
+    dir.write(DENIED, denied)
+}
+
+/// Reads the nodes that were removed for good; none where there is no file.
+pub(super) fn load_denied(dir: &StateDir) -> Result<BTreeSet<NodeId>, StateError> {
+    Ok(dir.read(DENIED)?.unwrap_or_default())
 }
 
 /// Writes the objects.

@@ -3,20 +3,21 @@
 //! Every member can write such objects, so none is believed for being there: a CA counts if one that is trusted vouches
 //! for it, a denial if a trusted CA has signed it ([`weft_control::security`]).
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::SystemTime;
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use weft_control::cluster::Input;
 use weft_control::id::NodeId;
-use weft_control::objects::Kind;
+use weft_control::objects::{Kind, Object};
+use weft_control::security::appointment::Appointment;
 use weft_control::security::ca::{Authority, Succession};
 use weft_control::security::denial::Denial;
 use weft_control::security::files::{FileError, KeyFiles};
 use weft_control::security::roots::merge;
 
-use super::Membership;
+use super::{Membership, store};
 use crate::node::Node;
 
 /// A CA's certificate as an object of the cluster. Its id is that of nothing else: a number.
@@ -41,23 +42,50 @@ fn ca_of(value: &[u8]) -> Option<Vec<u8>> {
     octets.collect::<Option<Vec<_>>>().filter(|_| pairs)
 }
 
+/// What a signer writes when it removes a node for good.
+pub(super) fn denial(authority: &Authority, node: NodeId) -> Input {
+    let value = Denial::new(authority, node, SystemTime::now()).to_json();
+    Input::PutObject { kind: Kind::Denied, id: node.to_string(), value }
+}
+
+/// What a signer writes when another member is to be one.
+pub(super) fn appointment(authority: &Authority, node: NodeId) -> Input {
+    let value = Appointment::new(authority, node, SystemTime::now()).to_json();
+    Input::PutObject { kind: Kind::Signer, id: node.to_string(), value }
+}
+
 impl Membership {
-    /// Refuses all who were removed for good.
-    pub(super) fn deny_all(&self) {
+    /// Refuses all who were removed for good. Who was is refused from then on, whatever becomes of the object: a member
+    /// can take that away. True if there are more of them than before.
+    pub(super) fn deny_all(&self) -> bool {
         let roots = self.roots();
-        let denied: Vec<NodeId> = self.core.look(|cluster| {
+        let found: Vec<NodeId> = self.core.look(|cluster| {
             let all = cluster.objects().iter(Kind::Denied);
             let read = all.filter_map(|(_, object)| Denial::from_json(object.value.as_deref()?).ok());
             read.filter_map(|denial| denial.verify(&roots).ok()).collect()
         });
-        self.trust.deny(denied.iter().copied());
-        self.core.tell_all(denied.into_iter().map(Input::Evict));
+        let (all, grown) = {
+            let mut denied = self.denied.lock().unwrap_or_else(PoisonError::into_inner);
+            let before = denied.len();
+            denied.extend(found);
+            (denied.clone(), denied.len() > before)
+        };
+        self.trust.deny(all.iter().copied());
+        self.core.tell_all(all.into_iter().map(Input::Evict));
+        grown
     }
 
-    /// What a signer writes when it removes a node for good.
-    pub(super) fn denial(&self, authority: &Authority, node: NodeId) -> Input {
-        let value = Denial::new(authority, node, SystemTime::now()).to_json();
-        Input::PutObject { kind: Kind::Denied, id: node.to_string(), value }
+    /// The members that are to have the CA's key, as one who has it said.
+    pub(super) fn appointed(&self) -> Vec<NodeId> {
+        let roots = self.roots();
+        self.core.look(|cluster| {
+            let read = |(id, object): (&str, &Object)| {
+                let appointment = Appointment::from_json(object.value.as_deref()?).ok()?;
+                let node = appointment.verify(&roots).ok()?;
+                (id.parse() == Ok(node)).then_some(node)
+            };
+            cluster.objects().iter(Kind::Signer).filter_map(read).collect()
+        })
     }
 
     /// Trusts those CAs that it should.
@@ -75,7 +103,7 @@ impl Membership {
         Ok(true)
     }
 
-    /// The files of its secrets.
+    /// Writes its secrets to their files.
     pub(super) fn save_secrets(&self) -> Result<(), FileError> {
         self.files.store_credentials(&self.trust.credentials())?;
         match self.authority() {
@@ -88,7 +116,12 @@ impl Membership {
     pub(super) fn rotate_ca(&self, authority: &Authority) {
         let Succession { authority, vouchers } = authority.succeed(SystemTime::now());
         let certificates = std::iter::once(authority.certificate().to_vec()).chain(vouchers);
+        let appointed = self.appointed();
         self.core.tell_all(certificates.map(|certificate| ca_object(&certificate)));
+        // What the old one said ends with it.
+        let denied = self.denied.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.core.tell_all(appointed.into_iter().map(|node| appointment(&authority, node)));
+        self.core.tell_all(denied.into_iter().map(|node| denial(&authority, node)));
         self.set_authority(Some(Arc::new(authority)));
     }
 }
@@ -104,6 +137,16 @@ impl Node {
             }
             Err(error) => {
                 self.events.record("ca_refused", format!("the cluster's CA certificates are no good: {error:#}"));
+            }
+        }
+    }
+
+    /// The deny list has changed.
+    pub(super) fn denied_changed(&self, membership: &Membership) {
+        if membership.deny_all() {
+            let denied = membership.denied.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            if let Err(error) = store::save_denied(&self.dir, &denied) {
+                self.events.record("not_saved", error.to_string());
             }
         }
     }

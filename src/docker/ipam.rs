@@ -203,6 +203,9 @@ impl Driver {
     }
 
     fn lease(&self, network: &Network, wanted: Wanted) -> Result<IpNet, Refused> {
+        if let Wanted::Exactly(address) = wanted {
+            self.collect_holder(network, address);
+        }
         let given = self.node.lease(network, wanted).map_err(|error| match error {
             NodeError::Assign(AssignError::MustAsk) => Refused::new(
                 "the network has remote VTEPs, whose stations' addresses are not known here, so none can be chosen: make \

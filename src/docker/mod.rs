@@ -8,10 +8,11 @@
 //!
 //! Three rules hold everywhere. A request that comes twice does its work once, since the engine repeats what it got no
 //! answer to. A handler never calls the engine, which would wait for itself. What the engine lets go of without a word is
-//! collected.
+//! collected (`garbage`).
 
 pub mod api;
 pub mod endpoint;
+mod garbage;
 pub mod ipam;
 pub mod listen;
 pub mod network;
@@ -60,6 +61,7 @@ pub struct Driver {
     pub(crate) node: Arc<Node>,
     store: Mutex<Store>,
     leases: Mutex<Leases>,
+    unused: Mutex<garbage::Unused>,
 }
 
 /// Why the engine is refused. The text is what `docker` prints.
@@ -86,7 +88,7 @@ impl Driver {
     /// The driver with the bindings that it remembers; the addresses that the engine keeps are held again.
     pub fn restore(node: Arc<Node>, dir: &std::path::Path) -> Result<Driver, StoreError> {
         let store = Store::load(dir)?;
-        let driver = Driver { node, store: Mutex::new(store), leases: Mutex::default() };
+        let driver = Driver { node, store: Mutex::new(store), leases: Mutex::default(), unused: Mutex::default() };
         for binding in driver.store().bindings() {
             driver.hold_reserved(binding);
         }

@@ -56,7 +56,8 @@ fn inside(path: &Path, mac: weft_vtep::addr::Mac) -> Option<Netns> {
     link::lookup_mac(&netns, mac).ok()?.map(|_| netns)
 }
 
-/// Looks now and then for devices that were not found where they were said to go, and ends old leases. Never returns.
+/// Looks now and then for devices that were not found where they were said to go, and for what the engine has
+/// let go of without a word. Never returns.
 pub(super) async fn look_after(driver: Arc<Driver>) {
     let mut ticks = interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -67,6 +68,7 @@ pub(super) async fn look_after(driver: Arc<Driver>) {
             let _turn = turn;
             driver.end_leases(Instant::now());
             driver.node.find_strays();
+            driver.collect(Instant::now());
         });
         if look.await.is_err() {
             error!("looking after Docker's endpoints failed");

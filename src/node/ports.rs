@@ -5,6 +5,7 @@
 //! [`Node::take_back`] removes it wherever it is. [`Node::lease`] is for the addresses that an engine asks for before
 //! it makes an endpoint, [`Node::keep`] for those that it keeps for itself.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -16,6 +17,7 @@ use weft_vtep::io::Tap;
 
 use super::endpoints::device;
 use super::locate::{OWN, lasting_path, locate};
+use super::reconcile::inhabited_namespaces;
 use super::state::{Endpoint, Lent};
 use super::tables::{Live, Port};
 use super::{Node, NodeError, new_id};
@@ -178,6 +180,24 @@ impl Node {
     pub(crate) fn lent_endpoints(&self) -> Vec<Endpoint> {
         let tables = self.tables();
         tables.endpoints.values().map(|live| &live.endpoint).filter(|e| e.lent.is_some()).cloned().collect()
+    }
+
+    /// Lent endpoints that nothing uses: in whose sandbox no process is, or whose device is gone, or still waits.
+    pub(crate) fn unused_lent(&self) -> Vec<Endpoint> {
+        let lent: Vec<_> = self.tables().endpoints.values().filter(|l| l.endpoint.lent.is_some()).cloned().collect();
+        let home = Netns::current().map(|home| home.identity()).ok();
+        let inhabited = if lent.is_empty() { HashSet::new() } else { inhabited_namespaces() };
+        let used = |live: &Live| {
+            let place = live.endpoint.netns_identity;
+            let alive = live.port.is_some_and(|port| self.vtep.port_alive(port.id));
+            alive && Some(place) != home && inhabited.contains(&place)
+        };
+        lent.into_iter().filter(|live| !used(live)).map(|live| live.endpoint).collect()
+    }
+
+    /// Whether the device of a lent endpoint was last seen in the node's own namespace.
+    pub(crate) fn waits(&self, endpoint: &Endpoint) -> bool {
+        Netns::current().is_ok_and(|home| home.identity() == endpoint.netns_identity)
     }
 
     /// The network with this name, id, or beginning of an id.

@@ -53,7 +53,7 @@ fn pins(live: &Live) -> bool {
 }
 
 /// The network namespaces that some process is in.
-fn inhabited_namespaces() -> HashSet<Identity> {
+pub(super) fn inhabited_namespaces() -> HashSet<Identity> {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     processes.filter_map(|process| identity_at(&process.path().join("ns/net"))).collect()
 }

@@ -3,6 +3,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod cluster;
 mod hosts;
 mod plugin;
 mod restarts;
@@ -39,7 +40,10 @@ const FLAGS: [&str; 2] = ["--docker", "auto"];
 
 impl<'a> Site<'a> {
     fn start(host: &'a Host) -> Site<'a> {
-        let node = Node::with(host, &FLAGS);
+        Site::with(host, Node::with(host, &FLAGS))
+    }
+
+    fn with(host: &'a Host, node: Node<'a>) -> Site<'a> {
         let engine = Engine::start(host);
         harness::eventually("weft serves the engine", || {
             host.run(|| std::path::Path::new("/run/docker/plugins/weft.sock").exists()).unwrap()

@@ -37,6 +37,14 @@ fn a_restart_of_the_engine_leaves_no_stale_endpoint() {
         eventually("the container is back", || b.reaches("client", "10.77.9.1"));
         assert_eq!(a.endpoints("blue"), 1, "that of the container that is not restarted is gone");
     }
+    // Both at once.
+    a.node = None;
+    a.engine.restart(true);
+    a.node = Some(crate::harness::node::Node::with(&lab.hosts[0], &crate::FLAGS));
+    eventually("the container is back", || {
+        a.engine.docker("start web");
+        b.reaches("client", "10.77.9.1")
+    });
     a.engine.run(&format!("run --rm --network blue {IMAGE} ping -c 1 -W 5 10.77.9.2"));
     a.engine.run("rm --force web once");
     assert_eq!(a.endpoints("blue"), 0);

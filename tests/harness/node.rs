@@ -25,6 +25,11 @@ impl<'a> Node<'a> {
         Node { host, daemon, more: more.to_vec() }
     }
 
+    /// A weft that was started otherwise, such as a member of a cluster.
+    pub(crate) fn of(host: &'a Host, daemon: Daemon) -> Node<'a> {
+        Node { host, daemon, more: Vec::new() }
+    }
+
     /// Runs a command that must succeed, and returns its document.
     pub(crate) fn run(&self, line: &str) -> Value {
         self.daemon.json(self.host, &line.split_whitespace().collect::<Vec<_>>()).unwrap()

@@ -1,0 +1,52 @@
+//! Engines on the hosts of a cluster.
+
+use weft::lab::Daemon;
+
+use crate::harness::node::Node;
+use crate::harness::{eventually, privileged, weft};
+use crate::{FLAGS, IMAGE, Site, engines, lab};
+
+#[test]
+fn a_network_of_the_cluster_serves_the_engines_of_all_its_hosts() {
+    privileged!();
+    engines!();
+    let lab = lab();
+    let [one, other] = &lab.hosts[..] else { panic!("two hosts") };
+    let first = Daemon::bootstrap(weft(), one, &FLAGS).unwrap();
+    let token = first.token(one).unwrap();
+    let second = Daemon::join(weft(), other, one, &token, &FLAGS).unwrap();
+    let (a, b) = (Site::with(one, Node::of(one, first)), Site::with(other, Node::of(other, second)));
+
+    // Docker makes it on one host, and finds it on the other.
+    a.engine.run("network create -d weft --ipam-driver weft --subnet 10.8.0.0/16 -o network=blue -o plain blue");
+    eventually("the network is known on the other host", || {
+        b.node().run("network ls").as_array().unwrap().iter().any(|network| network["name"] == "blue")
+    });
+    b.engine.run(
+        "network create -d weft -o network=blue --ipam-driver weft --ipam-opt network=blue --subnet 10.8.0.0/16 blue",
+    );
+    let (x, y) = (a.container("left", "--network blue"), b.container("right", "--network blue"));
+    assert_ne!(x, y);
+    eventually("each reaches the other", || a.reaches("left", &y) && b.reaches("right", &x));
+
+    // An address goes with its container from one host to the other.
+    a.container("guest", "--network blue --ip 10.8.200.1");
+    eventually("it is reached where it was", || b.reaches("right", "10.8.200.1"));
+    let taken = b.engine.refused(&format!("run --rm --network blue --ip 10.8.200.1 {IMAGE} ip addr"));
+    assert!(taken.contains("10.8.200.1"), "{taken}");
+    a.engine.run("rm --force guest");
+    eventually("the address is free for the other host", || {
+        b.engine
+            .docker(&format!("run --detach --name guest --network blue --ip 10.8.200.1 {IMAGE} sleep 1000"))
+            .status
+            .success()
+            || {
+                b.engine.docker("rm --force guest");
+                false
+            }
+    });
+    eventually("it is reached where it is now", || a.reaches("left", "10.8.200.1"));
+
+    a.node().is_well();
+    b.node().is_well();
+}

@@ -65,6 +65,7 @@ impl Driver {
             network: network.id.clone(),
             made,
             asked_name: pools.iter().find_map(asked_name),
+            leaving: false,
             internal: options.internal,
             reserved: self.to_reserve(&network, &pools),
         };
@@ -160,7 +161,7 @@ impl Driver {
     /// The engine's network goes.
     pub(crate) fn delete_network(&self, id: &str) -> Result<(), Refused> {
         let id = identifier(id, "NetworkID")?;
-        let Some(binding) = self.store().get(id).cloned() else { return Ok(()) };
+        let Some(binding) = self.store().get(id).filter(|b| !b.leaving).cloned() else { return Ok(()) };
         // The engine removes no network that it knows endpoints of: those that are left are forgotten ones.
         for endpoint in self.node.lent_endpoints() {
             if endpoint.lent.as_ref().is_some_and(|lent| lent.network == id) {
@@ -168,15 +169,42 @@ impl Driver {
             }
         }
         if let Ok(network) = self.node.network(&binding.network) {
-            if binding.made {
-                self.node.remove_network(&network.id)?;
-            } else {
-                self.node.release(&network, &binding.holder());
+            self.node.release(&network, &binding.holder());
+        }
+        match self.remove_made(&binding) {
+            // The engine removes its network whatever it is told here, and never asks again.
+            Err(NodeError::HasEndpoints { .. } | NodeError::HasEndpointsElsewhere { .. }) => {
+                info!(id, "Docker's network is gone, and still used by others: it goes once it is not");
+                Ok(self.store().insert(Binding { leaving: true, reserved: Vec::new(), ..binding })?)
+            }
+            Err(error) => Err(error.into()),
+            Ok(()) => {
+                self.store().remove(id)?;
+                info!(id, "Docker's network is gone");
+                Ok(())
             }
         }
-        self.store().remove(id)?;
-        info!(id, "Docker's network is gone");
-        Ok(())
+    }
+
+    /// Removes the network that was made for an engine's network, unless another of the engine's is bound to it.
+    fn remove_made(&self, binding: &Binding) -> Result<(), NodeError> {
+        let shared = self.store().bindings().any(|b| b.id != binding.id && b.network == binding.network && !b.leaving);
+        if !binding.made || shared || self.node.network(&binding.network).is_err() {
+            return Ok(());
+        }
+        self.node.remove_network(&binding.network).map(drop)
+    }
+
+    /// Removes networks of the engine's that were still used when it let go of them. Blocks; the caller has the turn.
+    pub(super) fn remove_leaving(&self) {
+        let leaving: Vec<_> = self.store().bindings().filter(|b| b.leaving).cloned().collect();
+        for binding in leaving {
+            if self.remove_made(&binding).is_ok()
+                && let Err(error) = self.store().remove(&binding.id)
+            {
+                warn!("{error}");
+            }
+        }
     }
 
     /// Undoes a binding that could not be remembered.
@@ -194,7 +222,7 @@ impl Driver {
     /// The binding of the engine's network, and the network.
     pub(super) fn bound(&self, id: &str) -> Result<(Binding, Network), Refused> {
         let id = identifier(id, "NetworkID")?;
-        let binding = self.store().get(id).cloned();
+        let binding = self.store().get(id).filter(|b| !b.leaving).cloned();
         let bound = binding.and_then(|binding| Some((self.node.network(&binding.network).ok()?, binding)));
         let (network, binding) = bound.ok_or_else(|| {
             Refused::new(format!(

@@ -69,6 +69,7 @@ pub(super) async fn look_after(driver: Arc<Driver>) {
             driver.end_leases(Instant::now());
             driver.node.find_strays();
             driver.collect(Instant::now());
+            driver.remove_leaving();
         });
         if look.await.is_err() {
             error!("looking after Docker's endpoints failed");

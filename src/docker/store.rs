@@ -26,6 +26,9 @@ pub struct Binding {
     /// The name that the pools were asked for under, if the network was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked_name: Option<String>,
+    /// The engine's network is gone; the node's goes as soon as nobody of the cluster uses it.
+    #[serde(default)]
+    pub leaving: bool,
     /// Endpoints get no way out.
     #[serde(default)]
     pub internal: bool,
@@ -145,7 +148,15 @@ mod tests {
 
     fn binding(id: &str) -> Binding {
         let reserved = vec!["10.1.0.1".parse().unwrap()];
-        Binding { id: id.into(), network: "00ff".into(), made: true, asked_name: None, internal: false, reserved }
+        Binding {
+            id: id.into(),
+            network: "00ff".into(),
+            made: true,
+            asked_name: None,
+            leaving: false,
+            internal: false,
+            reserved,
+        }
     }
 
     #[test]

@@ -47,6 +47,13 @@ fn a_network_of_the_cluster_serves_the_engines_of_all_its_hosts() {
     });
     eventually("it is reached where it is now", || a.reaches("left", "10.8.200.1"));
 
+    // The network goes with the engine's that it was made for, once nobody is on it any more.
+    a.engine.run("rm --force left");
+    a.engine.run("network rm blue");
+    assert!(b.reaches("right", "10.8.200.1"), "it is still there for those that use it");
+    b.engine.run("rm --force right guest");
+    b.engine.run("network rm blue");
+    eventually("it is gone everywhere", || b.node().run("network ls").as_array().unwrap().is_empty());
     a.node().is_well();
     b.node().is_well();
 }

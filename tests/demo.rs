@@ -59,7 +59,7 @@ fn a_demo_passes_and_leaves_no_file() {
     for word in ["node3", "10.77.0.3", "2 of 2", "Gb/s", "received", "passed"] {
         assert!(tables.contains(word), "no {word} in:\n{tables}");
     }
-    assert!(progress.contains("no sealed networks yet"), "{progress}");
+    assert!(progress.contains("one sealed network on all"), "{progress}");
     assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 0);
 }
 

@@ -204,6 +204,13 @@ pub struct UpArgs {
     #[arg(long, value_name = "FILE", requires = "join", conflicts_with_all = ["standalone", "bootstrap"])]
     pub token_file: Option<PathBuf>,
 
+    /// Write the keys of sealed networks to a file, for a protocol analyser; needs --insecure-key-log
+    #[arg(long, value_name = "FILE", requires = "insecure_key_log")]
+    pub key_log: Option<PathBuf>,
+    /// Accept that whoever reads the key log can open and forge all that sealed networks carry
+    #[arg(long, requires = "key_log")]
+    pub insecure_key_log: bool,
+
     /// End when standard input ends: a leash for whoever starts nodes for a while.
     #[arg(long, hide = true)]
     pub until_stdin_closes: bool,

@@ -33,6 +33,7 @@ pub(super) fn run(args: UpArgs, socket: PathBuf) -> Result<ExitCode> {
         start,
         workers: args.workers.map(usize::from),
         docker: docker::Config { when: args.docker.into(), socket: args.docker_socket },
+        key_log: args.key_log,
         until_stdin_closes: args.until_stdin_closes,
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG));

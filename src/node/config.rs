@@ -66,6 +66,8 @@ pub struct Config {
     pub workers: Option<usize>,
     /// How Docker is served.
     pub docker: docker::Config,
+    /// Where session keys are written down; `None`: nowhere.
+    pub key_log: Option<PathBuf>,
     /// End when standard input ends.
     pub until_stdin_closes: bool,
 }
@@ -151,6 +153,7 @@ mod tests {
             start: Start::Standalone,
             workers: None,
             docker: docker::Config { when: docker::When::Off, socket: "/p".into() },
+            key_log: None,
             until_stdin_closes: false,
         }
     }

@@ -26,6 +26,7 @@ use super::api::Api;
 use super::cluster::enter as cluster;
 use super::config::{Config, Start};
 use super::error::device_advice;
+use super::key_log::KeyLog;
 use super::notify::{self, Ending};
 use super::reconcile::PERIOD;
 use super::socket::ApiSocket;
@@ -57,6 +58,10 @@ pub async fn run(config: Config) -> Result<()> {
     let state = State::new(identity.clone(), networks, endpoints);
 
     let node = Arc::new(Node::new(identity, vtep, dir, membership));
+    if let Some(path) = &config.key_log {
+        // Nobody else has set it.
+        let _ = node.key_log.set(KeyLog::open(path, &node.events)?);
+    }
     let control_port = cluster::listen(&node).await?;
     let (stop, server) = serve(&node, listener)?;
     let mut ended = tokio::select! {

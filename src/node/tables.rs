@@ -1,7 +1,7 @@
 //! The node's tables, and the order in which they change.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use rand::random;
 use tokio::sync::{Notify, OwnedMutexGuard, watch};
@@ -13,6 +13,7 @@ use weft_vtep::io::Vtep;
 use super::NodeError;
 use super::cluster::Membership;
 use super::events::Events;
+use super::key_log::KeyLog;
 use super::local::Local;
 use super::state::{Endpoint, Identity, State, StateDir};
 
@@ -29,6 +30,8 @@ pub struct Node {
     pub(super) events: Events,
     /// `None` on a node that stands alone.
     pub(super) membership: Option<Arc<Membership>>,
+    /// Open while session keys are to be written down.
+    pub(super) key_log: OnceLock<KeyLog>,
     /// What ends the daemon from within.
     pub(super) over: Notify,
     /// The networks of this host alone.
@@ -73,7 +76,8 @@ impl Node {
     pub fn new(identity: Identity, vtep: Vtep, dir: StateDir, membership: Option<Arc<Membership>>) -> Node {
         let (events, tables, ready) = (Events::default(), RwLock::default(), watch::Sender::new(false));
         let (local, over, turn) = (Local::default(), Notify::new(), Arc::default());
-        Node { identity, vtep, dir, events, membership, over, local, tables, ready, turn }
+        let key_log = OnceLock::new();
+        Node { identity, vtep, dir, events, membership, key_log, over, local, tables, ready, turn }
     }
 
     /// Waits for the turn to change the node.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use tonic::transport::Channel;
@@ -23,6 +23,8 @@ use crate::node::Node;
 
 /// How long a call between nodes may take.
 const CALL: Duration = Duration::from_secs(2);
+/// How long a stream that is to end may take to be written.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 /// Membership datagrams on their way at a time, to nodes that are no neighbours. Beyond that they are lost, as datagrams are.
 const DATAGRAMS: usize = 128;
 /// The longest frame of a stream, in bytes: far above what a batch or a part of a snapshot is.
@@ -110,7 +112,10 @@ impl Node {
                 Ok(channel) => channel,
                 Err(error) => {
                     tracing::debug!("no stream with {peer}: {error}");
-                    return membership.core.tell(Input::Disconnected { peer });
+                    if !membership.streams.has(peer) {
+                        membership.core.tell(Input::Disconnected { peer });
+                    }
+                    return;
                 }
             };
             let opened = membership.open(peer);
@@ -155,8 +160,8 @@ impl Membership {
         self.core.tell(Input::Connected { peer, hello });
         loop {
             tokio::select! {
-                // Nothing is ever sent on it: it ends.
-                _ = ended.recv() => return,
+                // Nothing is ever sent on it: it ends. What was said last is on its way, and the reader's end would stop it.
+                _ = ended.recv() => return sleep(LAST_WORDS).await,
                 frame = next(&mut inbound) => match frame {
                     Some(frame) => self.core.tell(Input::Frame { peer, frame }),
                     None => return,

@@ -124,6 +124,9 @@ impl Node {
         let terms = Terms { sender: PeerId(membership.me.0), receiver: PeerId(peer.0), suite, lanes };
         let keys = SessionKeys::derive(terms, &mine[..], &answer.random);
         let keys = keys.map_err(|error| Status::invalid_argument(error.to_string()))?;
+        if let Some(log) = self.key_log.get() {
+            log.write(&keys, answer.receiver_index, &self.events);
+        }
         let installed = self.vtep.install_send(address, &keys, answer.receiver_index);
         installed.map_err(|error| Status::internal(error.to_string()))?;
         membership.sessions.lock().lives.insert(peer, answer.incarnation);
@@ -149,6 +152,9 @@ impl Node {
         let keys = SessionKeys::derive(terms, &asked.random, &mine[..]).map_err(|error| wrong(&error))?;
         let installed = self.vtep.install_receive(address, &keys);
         let receiver_index = installed.map_err(|error| Status::unavailable(error.to_string()))?;
+        if let Some(log) = self.key_log.get() {
+            log.write(&keys, receiver_index, &self.events);
+        }
         Ok(v1::OpenSessionResponse {
             random: mine.to_vec(),
             suite: suite.number(),

@@ -77,6 +77,11 @@ impl Streams {
         }
     }
 
+    /// True while there is a stream with the peer.
+    pub(super) fn has(&self, peer: NodeId) -> bool {
+        self.lock().1.contains_key(&peer)
+    }
+
     /// True while this very stream is the one with the peer.
     pub(super) fn is(&self, peer: NodeId, number: u64) -> bool {
         self.lock().1.get(&peer).is_some_and(|stream| stream.number == number)

@@ -1,7 +1,7 @@
 //! The driver `bridge`: sandboxes of one host on a bridge of the kernel, which leads out through NAT.
 //!
 //! The bridge has the gateway's addresses, so the host itself is reached at them. All of its packet filter rules are in
-//! tables of their own (see [`nft`](super::nft)), and go with them.
+//! tables of their own (see `nft`), and go with them.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! weft, the kernel's VXLAN and a naive loop, side by side: two hosts in namespaces, one container on each.
+//! weft, plain and sealed, and what else there is, side by side: two hosts in namespaces, one container on each.
 //!
 //! All contestants stand ready at once, and each round measures them one after the other, in turning order: what
 //! disturbs the machine disturbs all, and the ratios are of values from the same round. See README.md beside this file.
@@ -11,6 +11,8 @@ mod naive;
 mod report;
 #[path = "support/sample.rs"]
 mod sample;
+#[path = "support/tunnel.rs"]
+mod tunnel;
 
 use std::time::Duration;
 
@@ -21,7 +23,9 @@ use report::Results;
 use sample::{Load, measure};
 use weft::lab::{self, Family, LabSpec, Underlay};
 
-/// Measures weft against the kernel's VXLAN and a naive TAP loop.
+const ALL: &str = "weft,sealed,sealed-chacha,kernel,naive,wireguard-go,nebula";
+
+/// Measures weft against the kernel's VXLAN, a naive TAP loop, and other encrypted tunnels.
 #[derive(Parser)]
 struct Options {
     /// Rounds on each underlay.
@@ -33,8 +37,8 @@ struct Options {
     /// Underlays: soft, wire, wire+gro.
     #[arg(long, env = "WEFT_BENCH_UNDERLAYS", value_delimiter = ',', default_value = "soft,wire,wire+gro")]
     underlays: Vec<Underlay>,
-    /// Contestants: weft, kernel, naive.
-    #[arg(long, env = "WEFT_BENCH_CONTESTANTS", value_delimiter = ',', default_value = "weft,kernel,naive")]
+    /// Contestants.
+    #[arg(long, env = "WEFT_BENCH_CONTESTANTS", value_delimiter = ',', default_value = ALL)]
     contestants: Vec<Kind>,
     /// Flows of the UDP floods.
     #[arg(long, env = "WEFT_BENCH_FLOWS", default_value_t = 4)]
@@ -60,12 +64,24 @@ fn main() -> Result<()> {
         eprintln!("SKIPPED: the end-to-end bench needs network namespaces and a TUN device: {error:#}");
         return Ok(());
     }
+    options.contestants.retain(|kind| is_there(*kind));
     let load = Load::new(Duration::from_secs_f64(options.seconds), options.flows);
     for &underlay in &options.underlays {
         let results = run(&options, underlay, &load).with_context(|| format!("on the underlay {underlay}"))?;
         println!("{results}");
     }
     Ok(())
+}
+
+/// Says which version of somebody else's program is measured, or that it is not.
+fn is_there(kind: Kind) -> bool {
+    let Some((program, flag)) = kind.needs() else { return true };
+    let version = tunnel::version(program, flag);
+    match &version {
+        Some(version) => println!("{kind}: {version}"),
+        None => println!("{kind} is left out: {program} is not installed"),
+    }
+    version.is_some()
 }
 
 fn run(options: &Options, underlay: Underlay, load: &Load) -> Result<Results> {

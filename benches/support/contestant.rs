@@ -1,32 +1,60 @@
 //! The overlays that are measured, each on a lab of its own.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::Path;
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
-use weft::lab::{Container, Daemon, Lab, LabSpec, kernel, overlay};
+use anyhow::{Context, Result, ensure};
+use weft::lab::{Daemon, Lab, LabSpec, kernel, overlay};
+use weft::sandbox::Netns;
 use weft_vtep::addr::Vni;
+use weft_vtep::seal::suite::Suite;
 
 use crate::naive::Naive;
+use crate::tunnel::{self, Tunnel};
 
 /// What kind of overlay.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 pub(crate) enum Kind {
-    /// This project's daemon, as built for release.
+    /// This project's daemon, as built for release: a plain network.
     Weft,
+    /// A cluster of them, and a network sealed by AES-256-GCM.
+    Sealed,
+    /// The same, sealed by ChaCha20-Poly1305.
+    SealedChacha,
     /// The kernel's VXLAN device and a bridge, as Docker's overlay driver builds it.
     Kernel,
     /// A blocking read/send_to loop on a plain TAP.
     Naive,
+    /// WireGuard in userspace.
+    WireguardGo,
+    /// Nebula, which seals by AES-256-GCM too.
+    Nebula,
+}
+
+impl Kind {
+    /// The program that it needs and this project does not bring, and the flag that makes it say its version.
+    pub(crate) fn needs(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Kind::WireguardGo => Some(("wireguard-go", "--version")),
+            Kind::Nebula => Some(("nebula", "-version")),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Kind::Weft => "weft",
+            Kind::Sealed => "sealed",
+            Kind::SealedChacha => "sealed-chacha",
             Kind::Kernel => "kernel",
             Kind::Naive => "naive",
+            Kind::WireguardGo => "wireguard-go",
+            Kind::Nebula => "nebula",
         })
     }
 }
@@ -37,34 +65,67 @@ pub(crate) struct Contestant {
     lab: Lab,
     daemons: Vec<Daemon>,
     loops: Vec<Naive>,
+    tunnels: Vec<Tunnel>,
 }
+
+/// Where a generator's socket is opened, and its address.
+pub(crate) type End<'a> = (&'a Netns, IpAddr);
 
 impl Contestant {
     pub(crate) fn make(kind: Kind, spec: &LabSpec) -> Result<Self> {
         let vni = Vni::new(77).context("77 is a VNI")?;
+        let binary = Path::new(env!("CARGO_BIN_EXE_weft"));
         let lab = Lab::build(spec.clone())?;
-        let (mut daemons, mut loops) = (Vec::new(), Vec::new());
+        let (mut daemons, mut loops, mut tunnels) = (Vec::new(), Vec::new(), Vec::new());
         match kind {
-            Kind::Weft => daemons = overlay::weft(&lab, Path::new(env!("CARGO_BIN_EXE_weft")), "bench", vni)?,
+            Kind::Weft => daemons = overlay::weft(&lab, binary, "bench", vni)?,
+            Kind::Sealed => daemons = sealed(&lab, binary, Suite::Aes256Gcm)?,
+            Kind::SealedChacha => daemons = sealed(&lab, binary, Suite::ChaCha20Poly1305)?,
             Kind::Kernel => kernel::overlay(&lab, vni)?,
             Kind::Naive => {
                 for host in &lab.hosts {
                     loops.push(Naive::start(host, lab.peers_of(host)[0], vni, spec.inner_mtu())?);
                 }
             }
+            Kind::WireguardGo => tunnels = tunnel::wireguard_go(&lab)?,
+            Kind::Nebula => tunnels = tunnel::nebula(&lab)?,
         }
-        Ok(Contestant { kind, lab, daemons, loops })
+        Ok(Contestant { kind, lab, daemons, loops, tunnels })
     }
 
-    /// The containers between which is measured.
-    pub(crate) fn ends(&self) -> (&Container, &Container) {
-        (&self.lab.hosts[0].containers[0], &self.lab.hosts[1].containers[0])
+    /// The ends between which is measured: the containers, or the hosts where there is a tunnel and no frames.
+    pub(crate) fn ends(&self) -> [End<'_>; 2] {
+        [0, 1].map(|n: usize| {
+            let (host, container) = (&self.lab.hosts[n], &self.lab.hosts[n].containers[0]);
+            (if self.tunnels.is_empty() { &container.netns } else { &host.netns }, container.ip())
+        })
     }
 
     /// CPU time that the overlay's own processes or threads have used; `None` where it has none.
     pub(crate) fn cpu_time(&self) -> Result<Option<Duration>> {
         let daemons = self.daemons.iter().map(Daemon::cpu_time);
-        let used = daemons.chain(self.loops.iter().map(Naive::cpu_time)).collect::<Result<Vec<_>>>()?;
+        let loops = self.loops.iter().map(Naive::cpu_time);
+        let tunnels = self.tunnels.iter().map(Tunnel::cpu_time);
+        let used = daemons.chain(loops).chain(tunnels).collect::<Result<Vec<_>>>()?;
         Ok((!used.is_empty()).then(|| used.iter().sum()))
     }
+}
+
+/// A cluster with a sealed network. What seals is not taken on trust: the nodes say it.
+fn sealed(lab: &Lab, binary: &Path, suite: Suite) -> Result<Vec<Daemon>> {
+    let daemons = overlay::cluster(lab, binary, &["--suite", suite.name()])?;
+    overlay::share(lab, &daemons, "bench", &[])?;
+    let deadline = Instant::now() + Duration::from_secs(5);
+    for (daemon, host) in daemons.iter().zip(&lab.hosts) {
+        loop {
+            let status = daemon.json(host, &["status"])?;
+            let sealing = &status["sessions"][0]["suite"];
+            if *sealing == suite.name() {
+                break;
+            }
+            ensure!(Instant::now() < deadline, "{} seals by {sealing}, not by {}", host.name, suite.name());
+            sleep(Duration::from_millis(20));
+        }
+    }
+    Ok(daemons)
 }

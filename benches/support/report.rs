@@ -8,6 +8,16 @@ use weft::lab::Underlay;
 use crate::contestant::Kind;
 use crate::sample::{LOSS, Load, METRICS, Sample};
 
+/// What is compared with what: plain with what there was before, sealed with plain and with other people's.
+const RATIOS: [(Kind, Kind); 6] = [
+    (Kind::Weft, Kind::Kernel),
+    (Kind::Weft, Kind::Naive),
+    (Kind::Sealed, Kind::Weft),
+    (Kind::SealedChacha, Kind::Weft),
+    (Kind::Sealed, Kind::WireguardGo),
+    (Kind::Sealed, Kind::Nebula),
+];
+
 /// All samples from one underlay.
 pub(crate) struct Results {
     underlay: Underlay,
@@ -30,11 +40,11 @@ impl Results {
         self.samples[contestant].iter().filter_map(|sample| sample.values[metric]).collect()
     }
 
-    /// weft's values over another's, round by round.
-    fn ratios(&self, other: Kind, metric: usize) -> Option<Vec<f64>> {
+    /// One's values over another's, round by round.
+    fn ratios(&self, one: Kind, other: Kind, metric: usize) -> Option<Vec<f64>> {
         let position = |kind| self.kinds.iter().position(|k| *k == kind);
-        let (weft, other) = (position(Kind::Weft)?, position(other)?);
-        let (ours, theirs) = (self.values(weft, metric), self.values(other, metric));
+        let (one, other) = (position(one)?, position(other)?);
+        let (ours, theirs) = (self.values(one, metric), self.values(other, metric));
         (metric != LOSS && !ours.is_empty() && ours.len() == theirs.len())
             .then(|| ours.iter().zip(&theirs).map(|(our, their)| our / their).collect())
     }
@@ -55,11 +65,11 @@ impl fmt::Display for Results {
             let cells = (0..METRICS.len()).map(|metric| cell(&self.values(contestant, metric)));
             table.add_row([kind.to_string()].into_iter().chain(cells));
         }
-        for other in [Kind::Kernel, Kind::Naive] {
-            let ratios: Vec<_> = (0..METRICS.len()).map(|metric| self.ratios(other, metric)).collect();
+        for (one, other) in RATIOS {
+            let ratios: Vec<_> = (0..METRICS.len()).map(|metric| self.ratios(one, other, metric)).collect();
             if ratios.iter().any(Option::is_some) {
                 let cells = ratios.iter().map(|ratios| ratios.as_deref().map_or("–".into(), cell));
-                table.add_row([format!("weft ÷ {other}")].into_iter().chain(cells));
+                table.add_row([format!("{one} ÷ {other}")].into_iter().chain(cells));
             }
         }
         write!(f, "{table}")

@@ -46,17 +46,17 @@ pub(crate) struct Sample {
 
 /// Measures each metric once.
 pub(crate) fn measure(contestant: &Contestant, load: &Load) -> Result<Sample> {
-    let (a, b) = contestant.ends();
-    let reached = ping::once(&a.netns, b.ip(), Duration::from_secs(5))?;
-    ensure!(reached.is_some(), "{}: the containers do not reach each other", contestant.kind);
-    let rtt = ping::ping(&a.netns, b.ip(), &load.ping)?.percentile(50.0);
+    let [(a, _), (b, address)] = contestant.ends();
+    let reached = ping::once(a, address, Duration::from_secs(5))?;
+    ensure!(reached.is_some(), "{}: the ends do not reach each other", contestant.kind);
+    let rtt = ping::ping(a, address, &load.ping)?.percentile(50.0);
     let (machine, own) = (machine_time()?, contestant.cpu_time()?);
-    let stream = tcp::stream(&a.netns, &b.netns, b.ip(), &load.tcp)?;
+    let stream = tcp::stream(a, b, address, &load.tcp)?;
     let gigabytes = stream.total_bytes as f64 / 1e9;
     let machine = (machine_time()?.saturating_sub(machine)).as_secs_f64() / gigabytes;
     let own = contestant.cpu_time()?.zip(own).map(|(after, before)| (after - before).as_secs_f64() / gigabytes);
-    let overload = udp::flood(&a.netns, &b.netns, b.ip(), &load.overload)?;
-    let paced = udp::flood(&a.netns, &b.netns, b.ip(), &load.paced)?;
+    let overload = udp::flood(a, b, address, &load.overload)?;
+    let paced = udp::flood(a, b, address, &load.paced)?;
     let values = [
         Some(stream.gbit_per_s()),
         Some(machine),

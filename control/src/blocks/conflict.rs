@@ -83,6 +83,14 @@ impl Blocks {
         }
     }
 
+    /// The record of another node's address has come: what was promised to that node is kept, and so is over. To be said
+    /// at once, since the record may be gone again before the next [`Blocks::tick`].
+    pub fn recorded(&mut self, address: IpAddr, node: NodeId) {
+        if self.handed_over.get(&address).is_some_and(|promise| promise.to == node) {
+            self.handed_over.remove(&address);
+        }
+    }
+
     fn conflicts(&mut self, view: &impl View) -> Vec<Conflict> {
         let mut found = Vec::new();
         let rivals: Vec<_> = view.blocks().filter(|(b, node)| *node != self.me && self.own.contains_key(b)).collect();

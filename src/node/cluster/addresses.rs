@@ -194,6 +194,15 @@ impl Membership {
         self.with(network, |blocks, _, _| blocks.republish());
     }
 
+    /// Another node's record of an address has come: what was promised to it there is kept.
+    pub(super) fn address_recorded(&self, node: &Node, vni: Vni, address: IpAddr, owner: NodeId) {
+        let network = node.tables().networks.values().find(|network| network.vni == vni).map(|n| n.id.clone());
+        let Some(network) = network else { return };
+        if let Some(blocks) = self.blocks().get_mut(&network) {
+            blocks.recorded(address, owner);
+        }
+    }
+
     /// Lets a second pass; what came to light is told.
     pub(super) fn tick_blocks(&self, node: &Node) -> Vec<String> {
         let networks: Vec<_> = node.tables().networks.values().cloned().collect();

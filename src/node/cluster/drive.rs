@@ -11,6 +11,7 @@ use weft_control::cluster::{Event, Input, Member, Output};
 use weft_control::membership::State;
 use weft_control::objects::Kind;
 use weft_control::security::key::NodeKey;
+use weft_control::table::Change;
 use weft_proto::v1;
 
 use super::admission::SIGNERS;
@@ -46,6 +47,9 @@ impl Node {
                     Output::Change(change) => {
                         membership.core.look(|cluster| directory.translate(cluster, &change, &mut updates));
                         self.share(&membership, &change);
+                        if let Change::Ip { vni, ip, holder: Some((_, owner)) } = change {
+                            membership.address_recorded(&self, vni, ip, owner);
+                        }
                     }
                     Output::Send { peer, frame } => membership.streams.send(peer, frame),
                     Output::SendSwim { peer, address, datagram } => self.send_datagram(peer, address, datagram),

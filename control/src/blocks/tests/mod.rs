@@ -278,6 +278,20 @@ fn a_handed_over_address_returns_when_its_record_goes() {
 }
 
 #[test]
+fn an_address_that_was_used_only_for_a_moment_is_free_at_once() {
+    let mut owner = share(7, &["10.1.0.0/24"]);
+    owner.restore_block(net("10.1.0.8/29"));
+    let (address, empty) = (ip("10.1.0.8"), Table::default());
+    assert_eq!(owner.judge_take(T0, &empty, NodeId(1), address), TakeVerdict::Granted);
+    owner.recorded(address, NodeId(3));
+    assert!(matches!(owner.judge_take(T0, &empty, NodeId(2), address), TakeVerdict::Denied { .. }), "another's record");
+    owner.recorded(address, NodeId(1));
+    assert_eq!(owner.judge_take(T0, &empty, NodeId(2), address), TakeVerdict::Granted);
+    owner.recorded(address, NodeId(2));
+    assert_eq!(attach(&mut owner, &empty, "e1", &["10.1.0.8"]).unwrap(), ["10.1.0.8/24"]);
+}
+
+#[test]
 fn an_empty_block_is_kept_a_while() {
     let mut blocks = share(1, &["10.1.0.0/24"]);
     attach(&mut blocks, &Table::default(), "e1", &[]).unwrap();

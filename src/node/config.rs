@@ -6,7 +6,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use weft_proto::limits;
-use weft_vtep::seal::suite::Suite;
 
 use super::state::{CONTROL_PORT, Identity, Mode};
 use super::{new_id, underlay};
@@ -65,8 +64,6 @@ pub struct Config {
     pub start: Start,
     /// Transmit workers, and as many receive workers; `None` for as many as the cores allow.
     pub workers: Option<usize>,
-    /// The suite that it likes best; `None` for what its CPU is best at. Two nodes that differ take ChaCha20-Poly1305.
-    pub suite: Option<Suite>,
     /// How Docker is served.
     pub docker: docker::Config,
     /// Where session keys are written down; `None`: nowhere.
@@ -155,7 +152,6 @@ mod tests {
             control_port: None,
             start: Start::Standalone,
             workers: None,
-            suite: None,
             docker: docker::Config { when: docker::When::Off, socket: "/p".into() },
             key_log: None,
             until_stdin_closes: false,

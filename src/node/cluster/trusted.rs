@@ -4,7 +4,7 @@
 //! for it, a denial if a trusted CA has signed it ([`weft_control::security`]).
 
 use std::sync::{Arc, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,9 @@ use weft_control::security::roots::merge;
 
 use super::{Membership, store};
 use crate::node::Node;
+
+/// How long the connections of a member that was removed go on, to tell it so. The core speaks with it for less long.
+const PARTING: Duration = Duration::from_millis(500);
 
 /// A CA's certificate as an object of the cluster. Its id is that of nothing else: a number.
 #[derive(Serialize, Deserialize)]
@@ -55,9 +58,9 @@ pub(super) fn appointment(authority: &Authority, node: NodeId) -> Input {
 }
 
 impl Membership {
-    /// Refuses all who were removed for good. Who was is refused from then on, whatever becomes of the object: a member
+    /// Parts with all who were removed for good. Who was is denied from then on, whatever becomes of the object: a member
     /// can take that away. True if there are more of them than before.
-    pub(super) fn deny_all(&self) -> bool {
+    pub(super) fn evict_all(&self) -> bool {
         let roots = self.roots();
         let found: Vec<NodeId> = self.core.look(|cluster| {
             let all = cluster.objects().iter(Kind::Denied);
@@ -70,9 +73,14 @@ impl Membership {
             denied.extend(found);
             (denied.clone(), denied.len() > before)
         };
-        self.trust.deny(all.iter().copied());
         self.core.tell_all(all.into_iter().map(Input::Evict));
         grown
+    }
+
+    /// Refuses all who were removed for good, and ends their connections.
+    pub(super) fn refuse_denied(&self) {
+        let denied = self.denied.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.trust.deny(denied);
     }
 
     /// The members that are to have the CA's key, as one who has it said.
@@ -142,13 +150,18 @@ impl Node {
     }
 
     /// The deny list has changed.
-    pub(super) fn denied_changed(&self, membership: &Membership) {
-        if membership.deny_all() {
+    pub(super) fn denied_changed(&self, membership: &Arc<Membership>) {
+        if membership.evict_all() {
             let denied = membership.denied.lock().unwrap_or_else(PoisonError::into_inner).clone();
             if let Err(error) = store::save_denied(&self.dir, &denied) {
                 self.events.record("not_saved", error.to_string());
             }
         }
+        let membership = Arc::clone(membership);
+        tokio::spawn(async move {
+            tokio::time::sleep(PARTING).await;
+            membership.refuse_denied();
+        });
     }
 
     pub(super) fn save_secrets(&self, membership: &Membership) {

@@ -1,0 +1,104 @@
+//! Members that leave, and members that are removed.
+
+use weft::lab::LabSpec;
+
+use crate::harness::{eventually, privileged};
+use crate::{BLUE, Cluster, text, try_up};
+
+#[test]
+fn a_node_leaves_when_it_has_no_endpoints() {
+    privileged!();
+    let mut cluster = Cluster::shared(LabSpec::new(3), &[]);
+    let said = cluster.refused(2, "leave");
+    assert!(said.contains("1 endpoint") && said.contains("detach"), "{said}");
+    cluster.json(2, &format!("detach {}", cluster.endpoint(2)));
+    assert_eq!(cluster.json(2, "leave"), serde_json::json!({"left": true}));
+    for n in [0, 1] {
+        eventually("the others know that it has left", || matches!(cluster.state(n, 2).as_str(), "left" | ""));
+    }
+    // The daemon has ended by itself, and well.
+    assert!(cluster.daemons[2].take().unwrap().stop().unwrap().success());
+    cluster.converge();
+    cluster.ping_all(&[0, 1]);
+    // It has forgotten that it was one; with a token it is one again.
+    let said = try_up(cluster.host(2), &[]);
+    assert!(said.contains("--join"), "{said}");
+    let token = cluster.token(1);
+    cluster.join(2, 1, &token);
+    cluster.converge();
+    let container = &cluster.lab.hosts[2].containers[0];
+    cluster.attach_soon(2, BLUE, &format!("--ip {} --ip {}", container.v4, container.v6));
+    // It has another MAC address now, which the others' containers find out in their own time.
+    for n in [0, 1] {
+        cluster.ping_soon(n, cluster.container(2).ip());
+        cluster.ping_soon(n, cluster.container(2).ip6());
+    }
+    cluster.ping_all(&[0, 1, 2]);
+}
+
+#[test]
+fn a_removed_node_is_refused_and_its_addresses_are_free() {
+    privileged!();
+    let mut cluster = Cluster::shared(LabSpec::new(4), &[]);
+    let (container, id) = (cluster.container(3).v4.to_string(), text(&cluster.json(3, "status")["id"]));
+    assert!(cluster.refused(0, "members rm node1").contains("cannot remove itself"));
+    assert!(cluster.refused(0, "members rm nobody").contains("no member `nobody`"));
+    let said = cluster.refused(3, "members rm node1");
+    assert!(said.contains("no signer"), "{said}");
+    // It is removed while it lives.
+    assert_eq!(cluster.json(0, "members rm node4")["state"], "dead");
+    for n in [0, 1, 2] {
+        eventually("it is alive to nobody", || !matches!(cluster.state(n, 3).as_str(), "alive" | "suspect"));
+        eventually("it is told", || cluster.events(n).contains(&"member_removed".to_owned()));
+    }
+    eventually("it hears that itself", || cluster.events(3).contains(&"removed".to_owned()));
+    // Nothing of its containers goes anywhere any more.
+    let ping = weft::traffic::ping::once(&cluster.container(3).netns, cluster.container(0).ip(), SHORT).unwrap();
+    assert_eq!(ping, None, "a removed node still reaches the others");
+
+    // Its certificate does not let it in again.
+    cluster.crash(3);
+    cluster.start(3);
+    eventually("it is refused", || cluster.events(0).contains(&"connection_refused".to_owned()));
+    for n in [0, 1, 2] {
+        assert!(!matches!(cluster.state(n, 3).as_str(), "alive" | "suspect"), "{}", cluster.state(n, 3));
+    }
+    assert_eq!(cluster.json(3, "status")["id"], id.as_str());
+    cluster.stop(3);
+    cluster.converge();
+
+    // And what it held is had by others.
+    let netns = weft::sandbox::Netns::anonymous().unwrap();
+    let line = format!("attach {BLUE} --netns {} --ip {container}", netns.path().display());
+    eventually("its address is free", || cluster.run(0, &line).status.success());
+    let owner = cluster.json(1, "neigh");
+    let rows = owner.as_array().unwrap();
+    let ip = container.split('/').next().unwrap();
+    eventually("the others know who has it", || {
+        cluster.json(1, "neigh").as_array().unwrap().iter().any(|row| row["ip"] == ip && row["node"] == "node1")
+    });
+    assert!(rows.iter().all(|row| row["node"] != "node4"), "{owner}");
+}
+
+/// So long nothing comes from a node that is out. It would take less than a millisecond.
+const SHORT: std::time::Duration = std::time::Duration::from_secs(2);
+
+#[test]
+fn a_removed_host_is_let_in_as_somebody_new() {
+    privileged!();
+    let mut cluster = Cluster::shared(LabSpec::new(3), &[]);
+    let old = text(&cluster.json(2, "status")["id"]);
+    cluster.crash(2);
+    cluster.json(0, "members rm node3");
+    cluster.converge();
+    let forget = || std::fs::remove_dir_all("/run/weft/state");
+    cluster.host(2).run(forget).unwrap().unwrap();
+    let token = cluster.token(1);
+    cluster.join(2, 1, &token);
+    cluster.converge();
+    assert_ne!(cluster.json(2, "status")["id"], old.as_str());
+    let netns = weft::sandbox::Netns::anonymous().unwrap();
+    cluster.json(2, &format!("attach {BLUE} --netns {}", netns.path().display()));
+    let ip = text(&cluster.json(2, &format!("network inspect {BLUE}"))["endpoints"][0]["ips"][0]);
+    cluster.ping(0, ip.split('/').next().unwrap().parse().unwrap());
+}

@@ -1,0 +1,108 @@
+//! Networks are the cluster's: made and removed on any node, the same on all.
+
+use weft::lab::LabSpec;
+
+use crate::harness::{eventually, privileged};
+use crate::{BLUE, Cluster, text};
+
+/// A network as it is shown, without what is only this node's.
+fn shown(cluster: &Cluster, n: usize) -> Vec<serde_json::Value> {
+    let mut networks = cluster.json(n, "network ls").as_array().unwrap().clone();
+    for network in &mut networks {
+        network.as_object_mut().unwrap().remove("endpoints");
+    }
+    networks
+}
+
+#[test]
+fn a_network_is_seen_everywhere_and_removed_from_anywhere() {
+    privileged!();
+    let cluster = Cluster::bare(LabSpec::new(3));
+    let made = cluster.json(1, "network create blue --subnet 10.1.0.0/16 --subnet fd00:1::/64 -o vlan=keep");
+    cluster.json(1, "network create green --plain --vni 7777 --internal");
+    assert_eq!((&made["mode"], &made["mtu"]), (&"sealed".into(), &(1500 - 82 - 4).into()));
+    for n in [0, 1, 2] {
+        eventually("all nodes have both", || shown(&cluster, n).len() == 2);
+        assert_eq!(shown(&cluster, n), shown(&cluster, 1));
+        assert_eq!(cluster.json(n, "network inspect green")["vni"], 7777);
+        let said = cluster.refused(n, "network create blue");
+        assert!(said.contains("blue"), "{said}");
+    }
+    cluster.attach(2, "blue", "");
+    eventually("the others know", || cluster.json(0, "neigh").as_array().is_some_and(|rows| rows.len() == 2));
+    let said = cluster.refused(0, "network rm blue");
+    assert!(said.contains("node3") && said.contains("detach"), "{said}");
+    let said = cluster.refused(2, "network rm blue");
+    assert!(said.contains(&cluster.endpoint(2)), "{said}");
+    cluster.json(2, &format!("detach {}", cluster.endpoint(2)));
+    eventually("it is free", || cluster.run(0, "network rm blue").status.success());
+    for n in [0, 1, 2] {
+        eventually("it is gone", || shown(&cluster, n).len() == 1);
+        assert!(cluster.refused(n, "attach blue --netns /proc/self/ns/net").contains("no network"));
+    }
+    // The name is free, and what is made anew is another network.
+    let again = cluster.json(2, "network create blue");
+    assert_ne!(again["id"], made["id"]);
+}
+
+/// Two nodes that could not hear of each other's network in time: one keeps the name, the other is kept too.
+#[test]
+fn a_name_that_two_nodes_give_at_once_is_given_to_one_and_nothing_is_lost() {
+    privileged!();
+    let cluster = Cluster::bare(LabSpec::new(3));
+    let lines = [(0, "network create blue --vni 5001"), (1, "network create blue --vni 5002")];
+    // Which one hears of the other first is chance: until both were made at once.
+    for round in 0.. {
+        assert!(round < 30, "two commands at once never were");
+        let made: Vec<bool> = std::thread::scope(|scope| {
+            let cluster = &cluster;
+            let run = |(n, line): (usize, &'static str)| scope.spawn(move || cluster.run(n, line).status.success());
+            lines.map(run).map(|thread| thread.join().unwrap()).to_vec()
+        });
+        assert!(made.contains(&true), "nobody may make a network");
+        if made == [true, true] {
+            break;
+        }
+        for n in [0, 1, 2] {
+            eventually("all have it", || shown(&cluster, n).len() == 1);
+        }
+        cluster.json(0, "network rm blue");
+        for n in [0, 1, 2] {
+            eventually("it is gone", || shown(&cluster, n).is_empty());
+        }
+    }
+    let names = |n: usize| -> Vec<String> { shown(&cluster, n).iter().map(|network| text(&network["name"])).collect() };
+    for n in [0, 1, 2] {
+        eventually("all have both", || {
+            let names = names(n);
+            names.len() == 2 && names.iter().any(|name| name.starts_with("blue~"))
+        });
+    }
+    cluster.converge();
+    for n in [1, 2] {
+        eventually("all agree who has the name", || shown(&cluster, n) == shown(&cluster, 0));
+    }
+    let vnis: Vec<_> = shown(&cluster, 0).iter().map(|network| network["vni"].as_u64().unwrap()).collect();
+    assert!(vnis.contains(&5001) && vnis.contains(&5002), "{vnis:?}");
+    assert!([0, 1].iter().any(|n| cluster.events(*n).contains(&"network_renamed".to_owned())), "nobody was told");
+    // Both can be used by their names.
+    for (name, ifname) in names(2).iter().zip(["eth0", "eth1"]) {
+        cluster.attach(2, name, &format!("--ifname {ifname}"));
+    }
+}
+
+#[test]
+fn what_no_cluster_can_have_is_refused() {
+    privileged!();
+    let cluster = Cluster::bare(LabSpec::new(2));
+    cluster.network(0, BLUE, "");
+    for (line, expected) in [
+        ("red --remote 198.51.100.1", &["--remote", "--plain"][..]),
+        ("red --mtu 1419", &["1419", "1418", "1500"]),
+        ("red --plain --mtu 1451", &["1451", "1450"]),
+    ] {
+        let said = cluster.refused(1, &format!("network create {line}"));
+        assert!(expected.iter().all(|word| said.contains(word)), "{line}: {said}");
+    }
+    assert_eq!(shown(&cluster, 1).len(), 1);
+}

@@ -1,0 +1,122 @@
+//! Who may join: with which token, how often, until when, and what somebody hears who may not.
+
+use weft::lab::{Daemon, LabSpec};
+
+use crate::harness::{eventually, privileged, weft};
+use crate::{Cluster, text, try_up, write};
+
+const TOKEN_FILE: &str = "/run/weft/token";
+
+/// Tries to join node 1's cluster with a token, which must be refused.
+fn refused(cluster: &Cluster, n: usize, at: usize, token: &str) -> String {
+    write(cluster.host(n), TOKEN_FILE, token);
+    try_up(cluster.host(n), &["--join", &cluster.host(at).address.to_string(), "--token-file", TOKEN_FILE])
+}
+
+/// Tokens that are no good for one reason or another are not told apart by whoever tries them.
+const NO_GOOD: &str = "the join token is wrong, used up, expired or revoked";
+
+#[test]
+fn a_token_is_good_for_as_many_nodes_as_it_says() {
+    privileged!();
+    let mut cluster = Cluster::begun(LabSpec::new(4));
+    let token = cluster.json(0, "token create --uses 2");
+    assert_eq!(token["uses_left"], 2);
+    for (n, left) in [(1, 1), (2, 0)] {
+        cluster.join(n, 0, token["token"].as_str().unwrap());
+        assert_eq!(cluster.json(0, "token ls")[0]["uses_left"], left);
+    }
+    cluster.converge();
+    // On whichever member.
+    for at in [0, 2] {
+        let said = refused(&cluster, 3, at, token["token"].as_str().unwrap());
+        assert!(said.contains(NO_GOOD), "{said}");
+    }
+    assert_eq!(cluster.json(0, "members").as_array().unwrap().len(), 3);
+    // The one that was refused may come with a good one.
+    let token = cluster.token(1);
+    cluster.join(3, 1, &token);
+    cluster.converge();
+}
+
+#[test]
+fn a_token_ends_with_its_time_or_when_it_is_revoked() {
+    privileged!();
+    let cluster = Cluster::begun(LabSpec::new(2));
+    let short = text(&cluster.json(0, "token create --ttl 1s")["token"]);
+    let revoked = cluster.json(0, "token create");
+    assert_eq!(cluster.json(0, &format!("token rm {}", revoked["id"].as_str().unwrap()))["id"], revoked["id"]);
+    let said = refused(&cluster, 1, 0, revoked["token"].as_str().unwrap());
+    assert!(said.contains(NO_GOOD), "{said}");
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    let said = refused(&cluster, 1, 0, &short);
+    assert!(said.contains(NO_GOOD), "{said}");
+    assert_eq!(cluster.json(0, "members").as_array().unwrap().len(), 1);
+    assert!(cluster.refused(0, "token rm no-such-token").contains("there is no join token"));
+}
+
+#[test]
+fn wrong_tokens_are_refused_in_one_line() {
+    privileged!();
+    let cluster = Cluster::begun(LabSpec::new(3));
+    let other = Daemon::bootstrap(weft(), cluster.host(1), &[]).unwrap();
+    let (good, foreign) = (cluster.token(0), other.token(cluster.host(1)).unwrap());
+    // The right cluster and another secret: the last sign of the secret counts only in part.
+    let at = good.len() - 5;
+    let changed = if &good[at..=at] == "a" { "b" } else { "a" };
+    let wrong = [&good[..at], changed, &good[at + 1..]].concat();
+    assert!(refused(&cluster, 2, 0, &wrong).contains(NO_GOOD));
+    let said = refused(&cluster, 2, 0, &foreign);
+    assert!(said.contains("is not of the cluster that the token is for"), "{said}");
+    for nonsense in ["", "\n", "nonsense", "a b c"] {
+        let said = refused(&cluster, 2, 0, nonsense);
+        assert!(said.contains("this is not a join token"), "{nonsense:?}: {said}");
+    }
+    let address = cluster.host(0).address.to_string();
+    let said = try_up(cluster.host(2), &["--join", &address, "--token-file", "/run/no/such/file"]);
+    assert!(said.contains("/run/no/such/file") && said.contains("No such file"), "{said}");
+    // Nobody is at home there.
+    let nobody = cluster.host(2).address.to_string();
+    write(cluster.host(2), TOKEN_FILE, &good);
+    let said = try_up(cluster.host(2), &["--join", &nobody, "--token-file", TOKEN_FILE]);
+    assert!(said.contains(&nobody), "{said}");
+    assert_eq!(cluster.json(0, "members").as_array().unwrap().len(), 1);
+    assert!(!cluster.host(2).run(|| std::path::Path::new("/run/weft/state/state.json").exists()).unwrap());
+}
+
+#[test]
+fn nodes_join_at_another_signer_while_the_first_is_down() {
+    privileged!();
+    let mut cluster = Cluster::begun(LabSpec::new(4));
+    let token = cluster.token(0);
+    cluster.join(1, 0, &token);
+    cluster.join(2, 1, &token);
+    cluster.converge();
+    for n in [1, 2] {
+        // Named as a signer, and with the key at hand.
+        eventually("it is a signer", || cluster.events(n).contains(&"signer".to_owned()));
+    }
+    cluster.crash(0);
+    cluster.join(3, 2, &token);
+    eventually("the first one is dead", || cluster.state(3, 0) == "dead");
+    cluster.converge();
+    cluster.start(0);
+    cluster.converge();
+    assert_eq!(cluster.json(0, "members").as_array().unwrap().len(), 4);
+}
+
+#[test]
+fn the_first_token_is_in_its_file_before_the_node_is_ready() {
+    privileged!();
+    let lab = weft::lab::Lab::build(LabSpec::new(2)).unwrap();
+    let first = Daemon::bootstrap(weft(), &lab.hosts[0], &["--token-out", "/run/weft/out"]).unwrap();
+    let read = || {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata("/run/weft/out").unwrap().permissions().mode() & 0o777;
+        (mode, std::fs::read_to_string("/run/weft/out").unwrap())
+    };
+    let (mode, token) = lab.hosts[0].run(read).unwrap();
+    assert_eq!((mode, token.lines().count()), (0o600, 1));
+    let _second = Daemon::join(weft(), &lab.hosts[1], &lab.hosts[0], &token, &[]).unwrap();
+    assert_eq!(first.json(&lab.hosts[0], &["status"]).unwrap()["members_alive"], 2);
+}

@@ -217,6 +217,20 @@ pub struct UpArgs {
     /// Transmit workers, and as many receive workers.
     #[arg(long, hide = true, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub workers: Option<u16>,
+    /// The suite to offer first, whatever this CPU is best at.
+    #[arg(long, hide = true, value_enum)]
+    pub suite: Option<SealSuite>,
+}
+
+/// What seals the datagrams between nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SealSuite {
+    /// AES-256-GCM.
+    #[value(name = "aes-256-gcm")]
+    Aes256Gcm,
+    /// ChaCha20-Poly1305.
+    #[value(name = "chacha20-poly1305")]
+    ChaCha20Poly1305,
 }
 
 /// Whether the daemon serves Docker's plugin socket.

@@ -6,8 +6,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use tracing_subscriber::EnvFilter;
+use weft_vtep::seal::suite::Suite;
 
-use super::args::{Docker, UpArgs};
+use super::args::{Docker, SealSuite, UpArgs};
 use crate::docker;
 use crate::node::config::{Config, Start};
 use crate::node::daemon;
@@ -32,6 +33,7 @@ pub(super) fn run(args: UpArgs, socket: PathBuf) -> Result<ExitCode> {
         control_port: args.control_port,
         start,
         workers: args.workers.map(usize::from),
+        suite: args.suite.map(Suite::from),
         docker: docker::Config { when: args.docker.into(), socket: args.docker_socket },
         key_log: args.key_log,
         until_stdin_closes: args.until_stdin_closes,
@@ -54,6 +56,15 @@ impl From<Docker> for docker::When {
             Docker::Auto => docker::When::Auto,
             Docker::On => docker::When::On,
             Docker::Off => docker::When::Off,
+        }
+    }
+}
+
+impl From<SealSuite> for Suite {
+    fn from(suite: SealSuite) -> Suite {
+        match suite {
+            SealSuite::Aes256Gcm => Suite::Aes256Gcm,
+            SealSuite::ChaCha20Poly1305 => Suite::ChaCha20Poly1305,
         }
     }
 }

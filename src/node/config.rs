@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use weft_proto::limits;
+use weft_vtep::seal::suite::Suite;
 
 use super::state::{CONTROL_PORT, Identity, Mode};
 use super::{new_id, underlay};
@@ -64,6 +65,8 @@ pub struct Config {
     pub start: Start,
     /// Transmit workers, and as many receive workers; `None` for as many as the cores allow.
     pub workers: Option<usize>,
+    /// The suite that it likes best; `None` for what its CPU is best at. Two nodes that differ take ChaCha20-Poly1305.
+    pub suite: Option<Suite>,
     /// How Docker is served.
     pub docker: docker::Config,
     /// Where session keys are written down; `None`: nowhere.
@@ -152,6 +155,7 @@ mod tests {
             control_port: None,
             start: Start::Standalone,
             workers: None,
+            suite: None,
             docker: docker::Config { when: docker::When::Off, socket: "/p".into() },
             key_log: None,
             until_stdin_closes: false,

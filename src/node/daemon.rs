@@ -49,7 +49,7 @@ pub async fn run(config: Config) -> Result<()> {
         Mode::Standalone => (config.identity(remembered, None)?, None),
         Mode::Cluster => {
             let (identity, entry) = cluster::enter(&config, &dir, remembered).await?;
-            let membership = entry.membership(&identity, &dir)?;
+            let membership = entry.membership(&identity, &dir, config.suite)?;
             (identity, Some(membership))
         }
     };

@@ -24,6 +24,7 @@ use weft_control::transport::listener::Listener;
 use weft_control::transport::refusals::Refusals;
 use weft_control::transport::serve;
 use weft_proto::v1::cluster_server::ClusterServer;
+use weft_vtep::seal::suite::Suite;
 
 use super::admission::Desk;
 use super::core::{Core, now};
@@ -141,8 +142,13 @@ async fn resolve(host: &str) -> Result<Vec<SocketAddr>> {
 }
 
 impl Entry {
-    /// The membership of the node that enters. Nothing runs yet.
-    pub(in crate::node) fn membership(self, identity: &Identity, dir: &StateDir) -> Result<Arc<Membership>> {
+    /// The membership of the node that enters; `suite` is what it likes to seal with. Nothing runs yet.
+    pub(in crate::node) fn membership(
+        self,
+        identity: &Identity,
+        dir: &StateDir,
+        suite: Option<Suite>,
+    ) -> Result<Arc<Membership>> {
         let me: NodeId = identity.id.parse()?;
         let Entry { credentials, authority, .. } = self;
         let files = key_files(dir)?;
@@ -174,7 +180,7 @@ impl Entry {
             authority: RwLock::new(authority.map(Arc::new)),
             streams: super::Streams::default(),
             channels: super::Channels::default(),
-            sessions: super::Sessions::default(),
+            sessions: super::Sessions::new(suite),
             blocks: Mutex::new(HashMap::new()),
             registry: Mutex::new(Registry::new()),
             unreadable: Mutex::new(HashSet::new()),

@@ -36,8 +36,10 @@ const BACK_OFF: Duration = Duration::from_secs(5);
 const JITTER: Duration = Duration::from_millis(50);
 
 /// What is known of the sessions beside the data plane's own table.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Sessions {
+    /// The suites of this node, best first.
+    suites: [Suite; 2],
     state: Mutex<Known>,
 }
 
@@ -52,6 +54,15 @@ struct Known {
 }
 
 impl Sessions {
+    /// None yet; `first` is the suite that the node shall like best, whatever its CPU does.
+    pub(super) fn new(first: Option<Suite>) -> Self {
+        let mut suites = Suite::preferred();
+        if first.is_some_and(|first| suites[0] != first) {
+            suites.reverse();
+        }
+        Sessions { suites, state: Mutex::default() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -115,7 +126,7 @@ impl Node {
         let lanes = self.vtep.lanes();
         let request = v1::OpenSessionRequest {
             random: mine.to_vec(),
-            suites: Suite::preferred().map(Suite::number).to_vec(),
+            suites: membership.sessions.suites.map(Suite::number).to_vec(),
             lanes: lanes.into(),
             incarnation: self.identity.incarnation,
         };
@@ -144,7 +155,7 @@ impl Node {
         let address = membership.vtep_of(peer).ok_or_else(unknown)?;
         let theirs: Vec<_> = asked.suites.iter().filter_map(|number| Suite::of_number(*number)).collect();
         let none = || Status::failed_precondition("there is no suite that both can use");
-        let suite = Suite::agree(&Suite::preferred(), &theirs).ok_or_else(none)?;
+        let suite = Suite::agree(&membership.sessions.suites, &theirs).ok_or_else(none)?;
         let wrong = |error: &dyn std::error::Error| Status::invalid_argument(error.to_string());
         let lanes = u16::try_from(asked.lanes).map_err(|error| wrong(&error))?;
         let terms = Terms { sender: PeerId(peer.0), receiver: PeerId(membership.me.0), suite, lanes };

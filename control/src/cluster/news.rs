@@ -8,6 +8,9 @@ use crate::membership::{Action, Identity, State};
 use crate::objects::ObjectChange;
 use crate::table::{Change, NodeRecord};
 
+/// A pause that people should hear of.
+const NOTEWORTHY: std::time::Duration = std::time::Duration::from_secs(1);
+
 impl Cluster {
     pub(super) fn act(&mut self, mono: Duration, action: Action) {
         match action {
@@ -20,6 +23,8 @@ impl Cluster {
                 self.outputs.push_back(Output::MemberForgotten(node));
             }
             Action::Returned => self.outputs.push_back(Output::Event(Event::ReturnedHere)),
+            // Shorter ones are a busy machine's everyday life, and no news.
+            Action::Paused(pause) if pause < NOTEWORTHY => {}
             Action::Paused(pause) => self.outputs.push_back(Output::Event(Event::Paused(pause))),
         }
     }

@@ -252,7 +252,7 @@ pub struct CreateArgs {
     /// The driver: overlay, or for a network of this host bridge, host or macvlan
     #[arg(short, long, default_value = "overlay")]
     pub driver: String,
-    /// The VXLAN network identifier [default: the lowest free one from 4096 up]
+    /// The VXLAN network identifier [default: a free one from 4096 up]
     #[arg(long, value_name = "N")]
     pub vni: Option<Vni>,
     /// A subnet; may be repeated

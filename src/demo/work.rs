@@ -84,10 +84,8 @@ pub(super) fn show(options: DemoOptions, session: &Session) -> Result<bool> {
         session.add(daemon)?;
     }
     let (plain, mode): (&[&str], _) = if options.plain { (&["--plain"], "plain") } else { (&[], "sealed") };
-    progress(format!(
-        "one {mode} network on all: weft network create {NETWORK} {}; weft attach {NETWORK} …",
-        plain.join(" ")
-    ));
+    let flags = plain.iter().map(|flag| format!(" {flag}")).collect::<String>();
+    progress(format!("one {mode} network on all: weft network create {NETWORK}{flags}; weft attach {NETWORK} …"));
     session.with(|state| match state.over {
         false => overlay::share(&lab, &state.daemons, NETWORK, plain),
         true => bail!("the demo is over"),

@@ -3,9 +3,9 @@
 //! Off unless asked for twice. While it is on, its file lets its reader open and forge all that the node's sealed
 //! networks carry, so the node says so when it starts and with every session.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -26,6 +26,8 @@ impl KeyLog {
     /// Opens the file (0600), and says that it is on.
     pub(super) fn open(path: &Path, events: &Events) -> Result<KeyLog> {
         let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
+        // One that was there before may have been open to others.
+        let file = file.and_then(|file| file.set_permissions(Permissions::from_mode(0o600)).map(|()| file));
         let file = file.with_context(|| format!("cannot open the key log {}", path.display()))?;
         let log = KeyLog { path: path.to_owned(), file: Mutex::new(file) };
         log.warn(events);

@@ -88,6 +88,25 @@ impl Port {
         }
     }
 
+    /// Looks at every frame as it comes in, until `over` and nothing more comes: a queue that is read only afterwards
+    /// overflows.
+    #[allow(dead_code)] // not every test that has this harness listens for so long
+    pub(crate) fn listen(&self, over: impl Fn() -> bool, mut heard: impl FnMut(&[u8])) {
+        self.socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        loop {
+            match self.read() {
+                Ok(Some(frame)) => heard(&frame),
+                Ok(None) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    if over() {
+                        return;
+                    }
+                }
+                Err(error) => panic!("cannot receive: {error}"),
+            }
+        }
+    }
+
     /// Reads one frame; `None` for one that went out.
     fn read(&self) -> std::io::Result<Option<Vec<u8>>> {
         let mut frame = vec![0; 1 << 17];

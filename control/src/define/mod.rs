@@ -6,7 +6,7 @@ use weft_proto::request::CreateNetwork;
 use weft_vtep::addr::Vni;
 
 use crate::network::{Mode, Network, Subnet};
-use crate::networks::vni;
+use crate::networks::{object, vni};
 use crate::options::Options;
 
 mod error;
@@ -64,6 +64,7 @@ pub fn define(asked: CreateNetwork, id: String, around: Surroundings<'_>) -> Res
         return Err(DefineError::CannotSeal);
     }
     let subnets = arrange(&asked)?;
+    let id = if around.in_cluster { object::id_for(mode, &id) } else { id };
     Ok(Network {
         vni: vni(asked.vni, &id, around)?,
         mtu: mtu(asked.mtu, &subnets, mode, options, around)?,

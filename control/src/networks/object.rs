@@ -21,12 +21,23 @@ pub enum NotANetwork {
     /// Its id is not the one that it is filed under.
     #[error("it says that its id is `{0}`")]
     OtherId(String),
+    /// Its id was made for the other mode: nobody can turn a sealed network into a plain one, or back.
+    #[error("it says that its mode is {0}, and its id says that it is not")]
+    OtherMode(Mode),
     /// More of something than a network can have.
     #[error("it has too many {0}")]
     TooMany(&'static str),
     /// What no user could have made.
     #[error(transparent)]
     Define(#[from] DefineError),
+}
+
+/// The id of a new network: 64 random bits in hexadecimal, of which the last says the mode. What refers to a network
+/// names its id, so no member can change the mode under it.
+pub fn id_for(mode: Mode, random: &str) -> String {
+    let (head, last) = random.split_at(random.len().saturating_sub(1));
+    let digit = u32::from_str_radix(last, 16).unwrap_or(0) & !1 | u32::from(mode == Mode::Sealed);
+    format!("{head}{digit:x}")
 }
 
 /// The object of a network.
@@ -44,6 +55,9 @@ pub fn decode(id: &str, value: &[u8]) -> Result<Network, NotANetwork> {
     if network.id != id || id.is_empty() || id.len() > limits::NAME_BYTES || !id.bytes().all(|b| b.is_ascii_hexdigit())
     {
         return Err(NotANetwork::OtherId(network.id.escape_default().take(limits::NAME_BYTES).collect()));
+    }
+    if id_for(network.mode, id) != id {
+        return Err(NotANetwork::OtherMode(network.mode));
     }
     let bounds = [
         ("letters in its name", network.name.len(), limits::NAME_BYTES),
@@ -99,6 +113,8 @@ mod tests {
         let with = |subnets: Vec<Subnet>| Network { subnets, ..network() };
         for bad in [
             Network { name: "blue~ab12".into(), ..network() },
+            Network { mode: Mode::Sealed, ..network() },
+            Network { mode: Mode::Plain, id: "ab13".into(), ..network() },
             Network { name: "x\ny".into(), ..network() },
             Network { name: "n".repeat(limits::NAME_BYTES + 1), ..network() },
             Network { mode: Mode::Sealed, remotes: vec!["192.0.2.1".parse().unwrap()], ..network() },
@@ -116,6 +132,8 @@ mod tests {
         ] {
             assert!(decoded(&bad).is_err(), "{bad:?}");
         }
+        let sealed = Network { mode: Mode::Sealed, id: id_for(Mode::Sealed, "ab12"), ..network() };
+        assert_eq!(decoded(&sealed).unwrap(), sealed);
         assert!(matches!(decode("ab13", &encode(&network())), Err(NotANetwork::OtherId(_))));
         assert!(matches!(decode("ab12", b"{}"), Err(NotANetwork::Json(_))));
         assert!(matches!(decode("ab12", &vec![b' '; MAX_BYTES + 1]), Err(NotANetwork::TooLong)));

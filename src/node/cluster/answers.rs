@@ -80,8 +80,7 @@ impl Node {
         membership.core.tell_all([denial(&authority, node), Input::RemoveObject { kind, id }]);
         // Who is out may know the CA's key, and the others' certificates do not depend on it for long.
         if member.signer {
-            membership.rotate_ca(&authority);
-            self.save_secrets(membership);
+            self.rotate_ca(membership, &authority);
         }
         membership.unsaved.mark_objects();
         self.watch_signers(membership);
@@ -104,8 +103,7 @@ impl Node {
                 return Err(NodeError::DismissSelf);
             }
             membership.core.tell(Input::RemoveObject { kind: Kind::Signer, id: member.id.clone() });
-            membership.rotate_ca(&authority);
-            self.save_secrets(membership);
+            self.rotate_ca(membership, &authority);
         }
         self.watch_signers(membership);
         Ok(v1::Member { signer, ..member })

@@ -58,7 +58,7 @@ impl Node {
                         membership.streams.end(peer);
                         membership.hang_up(peer);
                     }
-                    Output::ObjectChanged { kind, id, value } => self.object_changed(&membership, kind, &id, value),
+                    Output::ObjectChanged { kind, id, .. } => self.object_changed(&membership, kind, &id),
                     Output::Event(event) => self.events.record(event.kind(), event.to_string()),
                     Output::NotPut { error, .. } => self.events.record("not_announced", error.to_string()),
                     Output::ObjectNotPut { error, .. } => self.events.record("object_refused", error.to_string()),
@@ -81,7 +81,7 @@ impl Node {
         }
     }
 
-    fn object_changed(self: &Arc<Self>, membership: &Arc<Membership>, kind: Kind, id: &str, value: Option<Vec<u8>>) {
+    fn object_changed(self: &Arc<Self>, membership: &Arc<Membership>, kind: Kind, id: &str) {
         match kind {
             Kind::Network => membership.networks_changed.notify_one(),
             Kind::Token => {}
@@ -89,23 +89,31 @@ impl Node {
             Kind::Ca => {
                 self.trust_changed(membership);
                 let node = Arc::clone(self);
-                tokio::spawn(async move { node.become_signer(true).await });
+                tokio::spawn(async move { node.follow_appointment().await });
             }
             Kind::Signer if id.parse() == Ok(membership.me) => {
                 let node = Arc::clone(self);
-                tokio::spawn(async move { node.become_signer(value.is_some()).await });
+                tokio::spawn(async move { node.follow_appointment().await });
             }
             Kind::Signer => {}
         }
     }
 
-    /// Takes the CA's key from another signer, or lets go of it.
-    async fn become_signer(self: Arc<Self>, named: bool) {
+    /// Takes the key of the CA in force from another signer, or lets go of that of an earlier one.
+    ///
+    /// An appointment that is gone is no reason to let go: every member could take them all away, and nobody would be left
+    /// to admit anyone. Who dismisses a signer puts another CA in force.
+    async fn follow_appointment(self: Arc<Self>) {
         let Some(membership) = self.membership.clone() else { return };
-        if !named {
-            membership.set_authority(None);
-            self.save_secrets(&membership);
-            self.present(&membership);
+        if membership.has_ca_in_force() {
+            return;
+        }
+        if !membership.is_named_signer() {
+            if membership.authority().is_some() {
+                membership.set_authority(None);
+                self.save_secrets(&membership);
+                self.present(&membership);
+            }
             return;
         }
         while membership.is_named_signer() && !membership.has_ca_in_force() {

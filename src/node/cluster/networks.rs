@@ -26,7 +26,9 @@ impl Node {
     /// Makes the node's networks those of the cluster. Blocks; the caller has the turn.
     pub(in crate::node) fn adopt_networks(&self) {
         let Some(membership) = &self.membership else { return };
-        membership.look_at_networks();
+        for refused in membership.look_at_networks() {
+            self.events.record("network_refused", refused);
+        }
         let mut carried = Carried::new();
         loop {
             let change = membership.registry().poll();
@@ -168,8 +170,10 @@ impl Node {
 }
 
 impl Membership {
-    /// Reads what the cluster's objects say of networks.
-    fn look_at_networks(&self) {
+    /// Reads what the cluster's objects say of networks. Those that are no networks are passed over, and named once; one
+    /// that was known stays as it was.
+    fn look_at_networks(&self) -> Vec<String> {
+        let mut refused = Vec::new();
         let objects: Vec<(String, u64, NodeId, Vec<u8>)> = self.core.look(|cluster| {
             let all = cluster.objects().iter(Kind::Network);
             all.filter_map(|(id, o)| Some((id.to_owned(), o.clock, o.writer, o.value.clone()?))).collect()
@@ -184,13 +188,14 @@ impl Membership {
             match object::decode(&id, &value) {
                 Ok(network) => registry.set(clock, writer, network),
                 Err(error) => {
-                    registry.remove(&id);
                     if unreadable.insert(id.clone()) {
-                        warn!("the cluster's network {id} is passed over: {error}");
+                        let name = registry.get(&id).map_or(id.as_str(), |network| &network.name);
+                        refused.push(format!("what {writer} wrote of the network {name} is passed over: {error}"));
                     }
                 }
             }
         }
+        refused
     }
 
     /// The names of the other nodes that have endpoints on a network.

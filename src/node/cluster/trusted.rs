@@ -121,16 +121,18 @@ impl Membership {
     }
 
     /// Puts a new CA beside the present one, which it follows when all certificates of that one have ended.
-    pub(super) fn rotate_ca(&self, authority: &Authority) {
+    pub(super) fn rotate_ca(&self, authority: &Authority) -> Result<()> {
         let Succession { authority, vouchers } = authority.succeed(SystemTime::now());
         let certificates = std::iter::once(authority.certificate().to_vec()).chain(vouchers);
         let appointed = self.appointed();
         self.core.tell_all(certificates.map(|certificate| ca_object(&certificate)));
+        self.merge_roots()?;
         // What the old one said ends with it.
         let denied = self.denied.lock().unwrap_or_else(PoisonError::into_inner).clone();
         self.core.tell_all(appointed.into_iter().map(|node| appointment(&authority, node)));
         self.core.tell_all(denied.into_iter().map(|node| denial(&authority, node)));
         self.set_authority(Some(Arc::new(authority)));
+        Ok(())
     }
 }
 
@@ -146,6 +148,14 @@ impl Node {
             Err(error) => {
                 self.events.record("ca_refused", format!("the cluster's CA certificates are no good: {error:#}"));
             }
+        }
+    }
+
+    /// Puts a new CA in force.
+    pub(super) fn rotate_ca(&self, membership: &Membership, authority: &Authority) {
+        match membership.rotate_ca(authority) {
+            Ok(()) => self.save_secrets(membership),
+            Err(error) => self.events.record("ca_refused", format!("the new CA cannot be put in force: {error:#}")),
         }
     }
 

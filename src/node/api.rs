@@ -146,7 +146,7 @@ impl NodeService for Api {
         self.change(|node| match is_local(&asked.driver) {
             true => node.create_local(asked),
             false if node.has_local_name(&asked.name) => Err(DefineError::NameInUse(asked.name).into()),
-            false => Ok(network_to_wire(&node.create_network(asked)?, Vec::new())),
+            false => Ok(network_to_wire(&node.create_network(asked)?, Vec::new(), node.membership.is_some())),
         })
         .await
     }
@@ -278,10 +278,13 @@ impl NodeService for Api {
 fn whole_network(tables: &Tables, network: &Network) -> v1::Network {
     let endpoints = tables.endpoints_of(&network.id);
     let endpoints = endpoints.map(|l| endpoint_to_wire(&l.endpoint, &network.name, l.port.is_some()));
-    network_to_wire(network, endpoints.collect())
+    // The addresses of a cluster's network are shared out elsewhere.
+    let in_cluster = !tables.spaces.contains_key(&network.id);
+    network_to_wire(network, endpoints.collect(), in_cluster)
 }
 
-fn network_to_wire(network: &Network, endpoints: Vec<v1::Endpoint>) -> v1::Network {
+/// In a cluster's network a gateway is kept in each subnet, whether one was named or not, and shown.
+fn network_to_wire(network: &Network, endpoints: Vec<v1::Endpoint>, in_cluster: bool) -> v1::Network {
     let mode = match network.mode {
         Mode::Plain => v1::NetworkMode::Plain,
         Mode::Sealed => v1::NetworkMode::Sealed,
@@ -293,7 +296,14 @@ fn network_to_wire(network: &Network, endpoints: Vec<v1::Endpoint>) -> v1::Netwo
         vni: network.vni.get(),
         mtu: network.mtu.into(),
         mode: mode.into(),
-        subnets: network.subnets.iter().map(subnet_to_wire).collect(),
+        subnets: network
+            .subnets
+            .iter()
+            .map(|subnet| {
+                let gateway = if in_cluster { subnet.reserved() } else { subnet.gateway };
+                subnet_to_wire(&Subnet { gateway, ..subnet.clone() })
+            })
+            .collect(),
         internal: network.internal,
         remotes: network.remotes.iter().map(ToString::to_string).collect(),
         options: network.options.clone(),

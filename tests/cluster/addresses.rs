@@ -14,6 +14,7 @@ fn an_address_that_is_asked_for_is_given_or_its_holder_is_named() {
     let cluster = Cluster::bare(LabSpec::new(3));
     cluster.json(0, "network create blue --subnet 10.1.0.0/24");
     cluster.converge();
+    assert_eq!(cluster.json(1, "network inspect blue")["subnets"][0]["gateway"], "10.1.0.1", "kept for a router");
     // The node's own, next to it in the same block on another node, and far away from both.
     let held = cluster.attach(0, BLUE, "--ip 10.1.0.50/24");
     assert_eq!(held["ips"][0], "10.1.0.50/24");

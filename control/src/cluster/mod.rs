@@ -172,6 +172,11 @@ impl Cluster {
         std::iter::once(self.member(self.membership.me(), state)).chain(others)
     }
 
+    /// True if every neighbour has all that this node has said so far.
+    pub fn is_told(&self) -> bool {
+        self.exchange.is_told(&self.table)
+    }
+
     /// How many neighbours last had the same tables and objects as this node has now.
     pub fn agreeing(&self) -> usize {
         self.exchange.agreeing(&self.table, &self.objects)

@@ -213,6 +213,11 @@ impl Exchange {
         self.out.pop_front()
     }
 
+    /// True if every neighbour has all that this node has said so far.
+    pub fn is_told(&self, table: &Table) -> bool {
+        self.peers.values().all(|peer| peer.is_told(self.me, table))
+    }
+
     /// How many neighbours last had the same tables and objects as this node has now.
     pub fn agreeing(&self, table: &Table, objects: &Objects) -> usize {
         let mine = Some(digest(table, objects));

@@ -148,6 +148,12 @@ impl Peer {
         });
     }
 
+    /// True if it has said that it has all of this origin's log that there is now.
+    pub(super) fn is_told(&self, origin: NodeId, table: &Table) -> bool {
+        let flies = self.flights.iter().any(|flight| flight.origin.node == origin);
+        self.table == table.version() && !self.backlog.contains(&origin) && !flies
+    }
+
     /// True if something waits for the window or for the next batch.
     pub(super) fn is_held(&self) -> bool {
         !self.backlog.is_empty()

@@ -1,6 +1,7 @@
 //! What this node tells the cluster of its endpoints.
 
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use tracing::warn;
 use weft_control::cluster::Input;
@@ -33,6 +34,7 @@ impl Node {
         let (vni, mac) = (network.vni, endpoint.mac);
         let mine = membership.core.look(|cluster| cluster.table().mine(&Key::Mac(vni, mac)).is_some());
         if mine {
+            membership.wait_until_told();
             return Ok(());
         }
         self.withdraw(network.vni, endpoint, true);
@@ -81,6 +83,22 @@ impl Node {
         membership.core.tell_all(announcements.into_iter().map(input));
     }
 }
+
+impl Membership {
+    /// Waits until the neighbours know what this node has said: whoever is told that an endpoint is there may reach it.
+    /// Blocks, but not for long: a neighbour that is slow is not waited for.
+    fn wait_until_told(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.core.look(|cluster| cluster.is_told()) && Instant::now() < deadline {
+            std::thread::sleep(LOOK);
+        }
+    }
+}
+
+/// How long an attach waits for the neighbours to know of it.
+const PATIENCE: Duration = Duration::from_millis(100);
+/// How often it looks whether they do.
+const LOOK: Duration = Duration::from_millis(2);
 
 /// The records of an endpoint. The table chooses the mobility of the MAC address itself.
 fn records(vni: Vni, endpoint: &Endpoint) -> impl Iterator<Item = (Key, Value)> {

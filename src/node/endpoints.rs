@@ -16,6 +16,7 @@ use super::ports::device_name;
 use super::state::Endpoint;
 use super::tables::{Live, Port};
 use super::{Node, NodeError, new_id};
+use crate::sandbox::announce::announce;
 use crate::sandbox::{LinkSpec, Netns, link, route};
 
 impl Node {
@@ -37,6 +38,7 @@ impl Node {
                     self.detach(&endpoint.id)?;
                     return Err(error);
                 }
+                self.speak_up(&endpoint);
                 info!(endpoint = endpoint.id, network = network.name, netns = %endpoint.netns.display(), "attached");
                 Ok((endpoint, network))
             }
@@ -51,6 +53,19 @@ impl Node {
                 }
                 Err(error)
             }
+        }
+    }
+
+    /// Lets a new endpoint of a cluster announce its addresses to those who remember an earlier holder.
+    fn speak_up(&self, endpoint: &Endpoint) {
+        if self.membership.is_none() {
+            return;
+        }
+        let addresses = endpoint.ips.iter().map(|ip| ip.addr());
+        let spoken = Netns::find(&endpoint.netns, endpoint.netns_identity);
+        let spoken = spoken.and_then(|netns| announce(&netns, &endpoint.ifname, endpoint.mac, addresses));
+        if let Err(error) = spoken {
+            warn!(endpoint = endpoint.id, "its addresses are not announced: {error}");
         }
     }
 

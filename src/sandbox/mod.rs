@@ -3,6 +3,7 @@
 //! Namespaces come in as names or paths from the user and go out as open handles ([`Netns`]); links are moved, dressed,
 //! looked up and deleted through [`link`]. This is the only room that talks rtnetlink.
 
+pub mod announce;
 pub mod devices;
 pub mod link;
 pub mod netns;

@@ -5,6 +5,7 @@ pub mod demo;
 pub mod docker;
 pub mod drivers;
 pub mod lab;
+pub mod metrics;
 pub mod node;
 pub mod sandbox;
 pub mod traffic;

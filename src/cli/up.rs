@@ -35,6 +35,7 @@ pub(super) fn run(args: UpArgs, socket: PathBuf) -> Result<ExitCode> {
         workers: args.workers.map(usize::from),
         suite: args.suite.map(Suite::from),
         docker: docker::Config { when: args.docker.into(), socket: args.docker_socket },
+        metrics: args.metrics,
         key_log: args.key_log,
         until_stdin_closes: args.until_stdin_closes,
     };

@@ -11,6 +11,7 @@ use weft_vtep::seal::suite::Suite;
 use super::state::{CONTROL_PORT, Identity, Mode};
 use super::{new_id, underlay};
 use crate::docker;
+use crate::metrics::Listen;
 
 /// The port that IANA assigned to VXLAN (RFC 7348 section 8).
 pub const VXLAN_PORT: u16 = 4789;
@@ -69,6 +70,8 @@ pub struct Config {
     pub suite: Option<Suite>,
     /// How Docker is served.
     pub docker: docker::Config,
+    /// Where metrics are served; `None` for where they were.
+    pub metrics: Option<Listen>,
     /// Where session keys are written down; `None`: nowhere.
     pub key_log: Option<PathBuf>,
     /// End when standard input ends.
@@ -126,6 +129,7 @@ impl Config {
             vxlan_port: self.vxlan_port.or(remembered.map(|r| r.vxlan_port)).unwrap_or(VXLAN_PORT),
             control_port: self.control_port.or(remembered.map(|r| r.control_port)).unwrap_or(CONTROL_PORT),
             incarnation: next_incarnation(remembered.map_or(0, |r| r.incarnation)),
+            metrics: self.metrics.map_or(remembered.and_then(|r| r.metrics), Listen::address),
         })
     }
 }
@@ -157,6 +161,7 @@ mod tests {
             workers: None,
             suite: None,
             docker: docker::Config { when: docker::When::Off, socket: "/p".into() },
+            metrics: None,
             key_log: None,
             until_stdin_closes: false,
         }
@@ -169,8 +174,13 @@ mod tests {
         let again = silent.identity(Some(&first), None).unwrap();
         assert!(again.incarnation > first.incarnation);
         assert_eq!(Identity { incarnation: first.incarnation, ..again }, first);
-        let moved = Config { advertise: Some("192.0.2.9".parse().unwrap()), ..silent };
+        let moved = Config { advertise: Some("192.0.2.9".parse().unwrap()), ..silent.clone() };
         let moved = moved.identity(Some(&first), None).unwrap();
+        let told = Config { metrics: "9469".parse().ok(), ..silent.clone() }.identity(Some(&first), None).unwrap();
+        assert_eq!(told.metrics, "127.0.0.1:9469".parse().ok());
+        assert_eq!(silent.identity(Some(&told), None).unwrap().metrics, told.metrics);
+        let quiet = Config { metrics: Some(Listen::Off), ..silent.clone() }.identity(Some(&told), None).unwrap();
+        assert_eq!(quiet.metrics, None);
         assert_eq!((moved.advertise.to_string().as_str(), moved.id, moved.vxlan_port), ("192.0.2.9", first.id, 4790));
     }
 

@@ -32,6 +32,7 @@ use super::reconcile::PERIOD;
 use super::socket::ApiSocket;
 use super::state::{Identity, Mode, State, StateDir};
 use crate::docker::{self, Driver};
+use crate::metrics;
 
 /// How long open requests may take to finish when the daemon ends.
 const FAREWELL: Duration = Duration::from_secs(3);
@@ -53,6 +54,7 @@ pub async fn run(config: Config) -> Result<()> {
             (identity, Some(membership))
         }
     };
+    let metrics = identity.metrics.map(metrics::serve::bind).transpose()?;
     let vtep = start_vtep(&identity, &config)?;
     let (networks, endpoints) = state.map(|s| (s.networks, s.endpoints)).unwrap_or_default();
     let state = State::new(identity.clone(), networks, endpoints);
@@ -64,6 +66,7 @@ pub async fn run(config: Config) -> Result<()> {
     }
     let control_port = cluster::listen(&node).await?;
     let (stop, server) = serve(&node, listener)?;
+    let _metrics = metrics.map(|bound| metrics::serve::start(bound, &node)).transpose()?;
     let mut ended = tokio::select! {
         ready = get_ready(&node, state, control_port, &config) => ready.map(Some),
         () = ending.wait() => Ok(None),

@@ -1,6 +1,6 @@
 //! What happened: the latest events, for whoever asks, and new ones as they come.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -15,11 +15,13 @@ const KEPT: usize = 1024;
 pub(super) struct Events {
     kept: Mutex<VecDeque<Event>>,
     live: broadcast::Sender<Event>,
+    /// How often each kind happened, those included that are not kept any more.
+    counts: Mutex<BTreeMap<String, u64>>,
 }
 
 impl Default for Events {
     fn default() -> Self {
-        Events { kept: Mutex::default(), live: broadcast::Sender::new(KEPT) }
+        Events { kept: Mutex::default(), live: broadcast::Sender::new(KEPT), counts: Mutex::default() }
     }
 }
 
@@ -27,6 +29,7 @@ impl Events {
     /// Records that something happened. `kind` is a word, `text` one line.
     pub(super) fn record(&self, kind: &str, text: String) {
         tracing::info!(event = kind, "{text}");
+        *self.counts.lock().unwrap_or_else(PoisonError::into_inner).entry(kind.to_owned()).or_default() += 1;
         let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let number = kept.back().map_or(1, |last| last.number + 1);
@@ -37,6 +40,11 @@ impl Events {
         kept.push_back(event.clone());
         // Under the lock, so that a follower gets each event once: among those kept, or from here. Nobody may listen.
         let _ = self.live.send(event);
+    }
+
+    /// How often each kind happened.
+    pub(super) fn counts(&self) -> BTreeMap<String, u64> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The latest events, the oldest first, and those to come.
@@ -56,6 +64,7 @@ mod tests {
         for n in 0..KEPT + 10 {
             events.record("test", format!("{n}"));
         }
+        assert_eq!(events.counts()["test"], KEPT as u64 + 10);
         let (kept, mut live) = events.subscribe();
         assert_eq!((kept.len(), kept[0].text.as_str(), kept[0].number), (KEPT, "10", 11));
         events.record("test", "next".to_owned());

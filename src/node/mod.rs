@@ -12,6 +12,7 @@ pub mod daemon;
 mod endpoints;
 mod error;
 mod events;
+mod figures;
 mod key_log;
 mod local;
 mod locate;

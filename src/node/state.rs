@@ -6,7 +6,7 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -55,6 +55,9 @@ pub struct Identity {
     /// Which of its lives this is, raised at each start: its records of an earlier life are not those of this one.
     #[serde(default)]
     pub incarnation: u64,
+    /// Where its metrics are served; `None`: nowhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<SocketAddr>,
 }
 
 fn default_control_port() -> u16 {
@@ -314,6 +317,7 @@ mod tests {
             vxlan_port: 4789,
             control_port: CONTROL_PORT,
             incarnation: 0,
+            metrics: None,
         };
         let endpoint = Endpoint {
             id: "0123456789ab".into(),

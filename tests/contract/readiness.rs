@@ -28,7 +28,16 @@ fn node(dir: &Path) -> (Arc<Node>, State) {
     let vtep = Vtep::start(VtepConfig { local, port, workers: Some(1) }).unwrap();
     let (id, name) = ("00ff".to_owned(), "n1".to_owned());
     let mode = Mode::Standalone;
-    let identity = Identity { id, name, mode, advertise: local, vxlan_port: port, control_port: 7956, incarnation: 0 };
+    let identity = Identity {
+        id,
+        name,
+        mode,
+        advertise: local,
+        vxlan_port: port,
+        control_port: 7956,
+        incarnation: 0,
+        metrics: None,
+    };
     let node = Arc::new(Node::new(identity.clone(), vtep, StateDir::open(dir).unwrap(), None));
     (node, State::new(identity, Vec::new(), Vec::new()))
 }

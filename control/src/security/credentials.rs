@@ -112,6 +112,11 @@ impl Credentials {
         &self.key
     }
 
+    /// When its certificate begins.
+    pub fn not_before(&self) -> SystemTime {
+        self.not_before
+    }
+
     /// When its certificate ends.
     pub fn not_after(&self) -> SystemTime {
         self.not_after

@@ -20,6 +20,7 @@ mod networks;
 mod peers;
 mod service;
 mod sessions;
+mod sight;
 mod store;
 mod streams;
 mod trusted;

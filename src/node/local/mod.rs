@@ -64,6 +64,16 @@ impl Local {
         let tables = self.tables();
         (tables.networks.len(), tables.endpoints.len())
     }
+
+    /// Says something of each network: of its endpoints, how many are there and how many are lost.
+    pub(super) fn each<T>(&self, mut say: impl FnMut(&LocalNetwork, usize, usize) -> T) -> Vec<T> {
+        let tables = self.tables();
+        let networks = tables.networks.values().map(|(network, _)| {
+            let (lost, up): (Vec<_>, Vec<_>) = tables.endpoints_of(network).partition(|live| live.lost);
+            say(network, up.len(), lost.len())
+        });
+        networks.collect()
+    }
 }
 
 impl Tables {

@@ -43,6 +43,7 @@ impl Site {
             ifname: "eth0".into(),
             mac: Mac::new([2, 0, 0, 0, 0, number]),
             mtu: drivers::mtu(&self.host, network)?,
+            super_frame: None,
             addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
         };
         let index = drivers::attach(&self.host, network, &sandbox, &format!("wv{number}"), &spec)?.unwrap();
@@ -198,7 +199,13 @@ fn the_host_network_is_the_host_and_nothing_else() {
     let site = Site::new();
     let network = network(CreateNetworkRequest { name: "h".into(), driver: "host".into(), ..Default::default() });
     drivers::create(&site.host, &network).unwrap();
-    let spec = LinkSpec { ifname: "eth0".into(), mac: Mac::new([2, 0, 0, 0, 0, 1]), mtu: 1500, addresses: vec![] };
+    let spec = LinkSpec {
+        ifname: "eth0".into(),
+        mac: Mac::new([2, 0, 0, 0, 0, 1]),
+        mtu: 1500,
+        super_frame: None,
+        addresses: vec![],
+    };
     let itself = site.host.try_clone().unwrap();
     assert_eq!(drivers::attach(&site.host, &network, &itself, "wv1", &spec).unwrap(), None);
     let refused = drivers::attach(&site.host, &network, &site.outside, "wv1", &spec).unwrap_err().to_string();

@@ -19,6 +19,7 @@ fn spec(ifname: &str) -> LinkSpec {
         ifname: ifname.into(),
         mac: Mac::new([2, 0, 0, 0, 0, 7]),
         mtu: 1450,
+        super_frame: None,
         addresses: vec!["10.77.0.7/31".parse().unwrap(), "fd77::7/64".parse().unwrap()],
     }
 }

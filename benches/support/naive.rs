@@ -37,7 +37,7 @@ impl Naive {
         let [.., last] = container.v4.addr().octets();
         let mac = Mac::new([2, 0, 0, 0, 1, last]);
         let addresses = vec![container.v4.into(), container.v6.into()];
-        let spec = LinkSpec { ifname: kernel::INSIDE.into(), mac, mtu, addresses };
+        let spec = LinkSpec { ifname: kernel::INSIDE.into(), mac, mtu, super_frame: None, addresses };
         let tap = host.netns.run(|| Iface::without_packet_info("naive0", Mode::Tap))?.context("cannot make a TAP")?;
         let ifindex = host.netns.run(|| link::plug("naive0", &container.netns, &spec))??;
         let socket = host.netns.run(|| UdpSocket::bind((host.address, kernel::VXLAN_PORT)))??;

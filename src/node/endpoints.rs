@@ -6,10 +6,10 @@
 
 use ipnet::IpNet;
 use tracing::{info, warn};
-use weft_control::network::Network;
+use weft_control::network::{Mode, Network};
 use weft_proto::request::{self, AskedAddress};
 use weft_vtep::addr::{Mac, PortId};
-use weft_vtep::io::Tap;
+use weft_vtep::io::{Tap, super_frame_size};
 
 use super::locate::locate;
 use super::ports::device_name;
@@ -95,7 +95,8 @@ impl Node {
         }
         let temporary = device_name(id);
         let tap = Tap::create(&temporary).map_err(|e| device("make a TAP device", e))?;
-        let spec = LinkSpec { ifname: ifname.clone(), mac, mtu: on.mtu.into(), addresses: ips.clone() };
+        let (mtu, super_frame) = (on.mtu.into(), Some(super_frame(on)));
+        let spec = LinkSpec { ifname: ifname.clone(), mac, mtu, super_frame, addresses: ips.clone() };
         let ifindex = link::plug(&temporary, &netns, &spec)?;
         for ip in ips.iter().filter(|_| !on.internal) {
             let gateway = on.subnet_of(ip.addr()).and_then(|s| s.gateway);
@@ -225,4 +226,9 @@ fn delete_left_over(endpoint: &Endpoint) {
 
 pub(super) fn device(doing: impl Into<String>, source: std::io::Error) -> NodeError {
     NodeError::Device { doing: doing.into(), source }
+}
+
+/// The largest super-frame that an endpoint of the network should hand over.
+pub(super) fn super_frame(network: &Network) -> u32 {
+    super_frame_size(network.mtu, network.mode == Mode::Sealed)
 }

@@ -37,6 +37,8 @@ pub struct LinkSpec {
     pub mac: Mac,
     /// Its MTU in bytes.
     pub mtu: u32,
+    /// The largest super-frame that it shall hand over, in bytes; `None` leaves it the kernel's limit.
+    pub super_frame: Option<u32>,
     /// Its addresses. Set without duplicate address detection: the network's own allocation is what keeps them apart.
     pub addresses: Vec<IpNet>,
 }
@@ -153,10 +155,10 @@ pub fn lookup_mac(netns: &Netns, mac: Mac) -> Result<Option<Link>, LinkError> {
     })
 }
 
-/// Gives the device `device` of the calling thread's namespace its MAC address and MTU, and leaves it where it is: whoever
-/// moves it later does the rest. Returns its index.
-pub fn shape(device: &str, mac: Mac, mtu: u32) -> Result<u32, LinkError> {
-    here(async |handle| set_shape(&handle, device, mac, mtu).await)
+/// Gives the device `device` of the calling thread's namespace its MAC address, MTU and limits, and leaves it where it is:
+/// whoever moves it later does the rest. Returns its index.
+pub fn shape(device: &str, mac: Mac, mtu: u32, super_frame: Option<u32>) -> Result<u32, LinkError> {
+    here(async |handle| set_shape(&handle, device, mac, mtu, super_frame).await)
 }
 
 /// The present name of the link with this index, `None` if the namespace has none: containers rename their interfaces.
@@ -184,7 +186,13 @@ pub fn check_name(name: &str) -> Result<(), LinkError> {
 }
 
 /// Gives the device its MAC address, its MTU and its limits. Returns its index.
-async fn set_shape(handle: &Handle, device: &str, mac: Mac, mtu: u32) -> Result<u32, LinkError> {
+async fn set_shape(
+    handle: &Handle,
+    device: &str,
+    mac: Mac,
+    mtu: u32,
+    super_frame: Option<u32>,
+) -> Result<u32, LinkError> {
     let index = by_name(handle, device).await?.ok_or_else(|| LinkError::NoSuchLink(device.to_owned()))?.index;
     let shape = LinkUnspec::new_with_index(index).address(mac.octets().to_vec()).build();
     let doing = || format!("give {device} the MAC address {mac}");
@@ -192,11 +200,12 @@ async fn set_shape(handle: &Handle, device: &str, mac: Mac, mtu: u32) -> Result<
     let shape = LinkUnspec::new_with_index(index).mtu(mtu).build();
     let doing = || format!("set the MTU of {device} to {mtu}");
     handle.link().set(shape).execute().await.map_err(|error| LinkError::system(doing(), to_io(error)))?;
-    // Only a matter of speed: a kernel that refuses it keeps its own limit.
-    let largest = LinkAttribute::GsoMaxSize(weft_vtep::io::super_frame_size(mtu.try_into().unwrap_or(u16::MAX)));
-    let queue = LinkAttribute::TxQueueLen(QUEUE);
-    let shape = LinkUnspec::new_with_index(index).append_extra_attribute(largest).append_extra_attribute(queue).build();
-    if let Err(error) = handle.link().set(shape).execute().await.map_err(to_io) {
+    // Only a matter of speed: a kernel that refuses it keeps its own limits.
+    let shape = LinkUnspec::new_with_index(index).append_extra_attribute(LinkAttribute::TxQueueLen(QUEUE));
+    let shape = super_frame
+        .into_iter()
+        .fold(shape, |shape, largest| shape.append_extra_attribute(LinkAttribute::GsoMaxSize(largest)));
+    if let Err(error) = handle.link().set(shape.build()).execute().await.map_err(to_io) {
         debug!("{device} keeps the kernel's limits: {error}");
     }
     Ok(index)
@@ -204,7 +213,7 @@ async fn set_shape(handle: &Handle, device: &str, mac: Mac, mtu: u32) -> Result<
 
 /// Gives the device its MAC address and MTU, and moves and renames it in one request.
 async fn send_over(handle: &Handle, device: &str, sandbox: &Netns, spec: &LinkSpec) -> Result<(), LinkError> {
-    let index = set_shape(handle, device, spec.mac, spec.mtu).await?;
+    let index = set_shape(handle, device, spec.mac, spec.mtu, spec.super_frame).await?;
     let request = LinkUnspec::new_with_index(index).name(spec.ifname.clone());
     let request = request.setns_by_fd(sandbox.as_fd().as_raw_fd()).build();
     handle.link().set(request).execute().await.map_err(|error| match to_io(error) {

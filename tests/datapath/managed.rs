@@ -10,7 +10,7 @@ use weft::sandbox::link::{LinkSpec, plug};
 use weft::traffic::ping;
 use weft_vtep::addr::{Mac, PortId, Vni};
 use weft_vtep::drops::DropReason;
-use weft_vtep::io::{Tap, Vtep, VtepConfig};
+use weft_vtep::io::{Tap, Vtep, VtepConfig, super_frame_size};
 use weft_vtep::switch::announce::Announcement;
 use weft_vtep::switch::update::Update;
 use weft_vtep::switch::{FdbKind, NetworkSpec, Place};
@@ -44,7 +44,8 @@ impl<'a> Member<'a> {
         vtep.add_network(spec).unwrap();
         let (mac, container) = (Mac::new([2, 0xc0, 0, 0, 0, number]), &host.containers[0]);
         let addresses = vec![container.v4.into(), container.v6.into()];
-        let spec = LinkSpec { ifname: INSIDE.into(), mac, mtu: MTU.into(), addresses };
+        let super_frame = Some(super_frame_size(MTU, false));
+        let spec = LinkSpec { ifname: INSIDE.into(), mac, mtu: MTU.into(), super_frame, addresses };
         let tap = host.netns.run(|| {
             let tap = Tap::create("wf0").unwrap();
             plug("wf0", &container.netns, &spec).map(|_| tap)

@@ -17,7 +17,7 @@ use weft::lab::{Container, Family, Host, Lab, LabSpec, kernel::INSIDE, kernel::V
 use weft::sandbox::link::{self, LinkSpec};
 use weft_vtep::addr::{Mac, Vni};
 use weft_vtep::drops::DropReason;
-use weft_vtep::io::{Tap, Vtep, VtepConfig};
+use weft_vtep::io::{Tap, Vtep, VtepConfig, super_frame_size};
 use weft_vtep::path::mtu;
 use weft_vtep::seal::PeerId;
 use weft_vtep::seal::handshake::{SessionKeys, Terms};
@@ -64,7 +64,8 @@ impl<'a> Node<'a> {
         let [.., low] = self.id.0.to_be_bytes();
         let mac = Mac::new([2, 0, 0, vni as u8, low, n]);
         let addresses = if vni == VNI { vec![container.v4.into(), container.v6.into()] } else { Vec::new() };
-        let spec = LinkSpec { ifname: ifname.into(), mac, mtu: self.mtu(sealed).into(), addresses };
+        let (mtu, super_frame) = (self.mtu(sealed).into(), Some(super_frame_size(self.mtu(sealed), sealed)));
+        let spec = LinkSpec { ifname: ifname.into(), mac, mtu, super_frame, addresses };
         let plug = || {
             let tap = Tap::create("wtemp0").unwrap();
             link::plug("wtemp0", &container.netns, &spec).unwrap();

@@ -96,7 +96,7 @@ fn join_host(
         let driver = network.driver.name();
         return Err(LocalError::NotForDriver { what: what.to_owned(), driver }.into());
     }
-    let nothing = LinkSpec { ifname: String::new(), mac: NONE, mtu: 0, addresses: Vec::new() };
+    let nothing = LinkSpec { ifname: String::new(), mac: NONE, mtu: 0, super_frame: None, addresses: Vec::new() };
     drivers::attach(host, network, sandbox, "", &nothing)?;
     Ok(endpoint(new_id(), network, sandbox, &nothing, 0))
 }
@@ -120,7 +120,8 @@ fn plug(
         Some((_, space)) => space.assign(&asked.ips, &id)?,
         None => Vec::new(),
     };
-    let spec = LinkSpec { ifname: asked.ifname.clone(), mac, mtu: drivers::mtu(host, network)?, addresses };
+    let (ifname, mtu) = (asked.ifname.clone(), drivers::mtu(host, network)?);
+    let spec = LinkSpec { ifname, mac, mtu, super_frame: None, addresses };
     // Unique on the host, and not to be mistaken for anybody else's.
     let device = format!("wv{}", &id[..12]);
     let index = drivers::attach(host, network, sandbox, &device, &spec)?.unwrap_or_default();

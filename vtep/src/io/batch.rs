@@ -24,13 +24,15 @@ const HEADROOM: u32 = 400;
 /// Linux's limit for a device that nobody told otherwise (GSO_LEGACY_MAX_SIZE).
 const MAX_SUPER_FRAME: u32 = 65_536;
 
-/// The largest super-frame, in bytes, that an endpoint with this inner MTU should hand over: for its IFLA_GSO_MAX_SIZE.
+/// The largest super-frame, in bytes, that an endpoint of a network with this inner MTU and mode should hand over: for its
+/// IFLA_GSO_MAX_SIZE.
 ///
 /// As many whole TCP segments as one message to the kernel holds. With Linux's own 64 KB, each super-frame of a bulk
 /// flow would cost a second message of one or two datagrams.
-pub fn super_frame_size(mtu: u16) -> u32 {
+pub fn super_frame_size(mtu: u16, sealed: bool) -> u32 {
     let mtu = u32::from(mtu);
-    let segments = (MAX_BYTES / (mtu + (ETH_LEN + vxlan::LEN) as u32)).clamp(1, u32::from(MAX_SEGMENTS));
+    let around = ETH_LEN + vxlan::LEN + if sealed { sealed::OVERHEAD } else { 0 };
+    let segments = (MAX_BYTES / (mtu + around as u32)).clamp(1, u32::from(MAX_SEGMENTS));
     // 72: the headers of TCP over IPv6 with timestamps. Flows with shorter ones hand over a segment less.
     (segments * mtu.saturating_sub(72) + HEADROOM).min(MAX_SUPER_FRAME)
 }
@@ -233,14 +235,17 @@ mod tests {
 
     #[test]
     fn a_super_frame_of_an_endpoint_is_one_message() {
-        for (mtu, segments) in [(1450u32, 44), (8950, 7), (576, 64)] {
+        let plain = [(1450u32, 44), (8950, 7), (576, 64)].map(|(mtu, segments)| (mtu, false, segments));
+        let sealed = [(1418, 44), (1398, 44), (8918, 7), (576, 64)].map(|(mtu, segments)| (mtu, true, segments));
+        for (mtu, is_sealed, segments) in plain.into_iter().chain(sealed) {
             // Linux's arithmetic for TCP with timestamps over IPv6: tcp_bound_to_half_wnd(sk_gso_max_size).
-            let payload = super_frame_size(mtu as u16) - 321;
+            let payload = super_frame_size(mtu as u16, is_sealed) - 321;
             let mss = mtu - 72;
             assert_eq!(payload / mss, segments, "MTU {mtu}");
-            assert!(segments * (mtu + 22) <= MAX_BYTES);
+            let datagram = mtu + 22 + if is_sealed { sealed::OVERHEAD as u32 } else { 0 };
+            assert!(segments * datagram <= MAX_BYTES, "MTU {mtu}");
         }
-        assert_eq!(super_frame_size(65_000), 65_328);
+        assert_eq!(super_frame_size(65_000, false), 65_328);
     }
 
     #[test]

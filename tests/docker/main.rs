@@ -4,6 +4,7 @@
 mod harness;
 
 mod cluster;
+mod compose;
 mod hosts;
 mod plugin;
 mod restarts;

@@ -30,7 +30,8 @@ pub(crate) const IMAGE: &str = "box";
 /// Commands of the image.
 const APPLETS: [&str; 9] = ["sh", "ip", "ping", "wget", "httpd", "sleep", "cat", "nslookup", "nc"];
 
-const SOCKET: &str = "unix:///run/docker.sock";
+/// Where the engine of a host listens.
+pub(crate) const SOCKET: &str = "unix:///run/docker.sock";
 const PID_FILE: &str = "/run/docker.pid";
 const PID_FILES: [&str; 2] = [PID_FILE, "/run/docker/containerd/containerd.pid"];
 

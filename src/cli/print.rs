@@ -53,10 +53,28 @@ fn sessions(sessions: &[view::Session]) -> String {
     let row = |s: &view::Session| {
         let rejected: u64 = s.rejected.values().sum();
         let numbers = [s.epoch, s.age_seconds, s.sealed, s.opened, rejected].map(|n| n.to_string());
-        [vec![s.peer.clone(), s.address.clone(), s.suite.clone()], numbers.into()].concat()
+        let names = vec![s.peer.clone(), s.address.clone(), s.suite.clone()];
+        [names, numbers.into(), vec![round_trip(&s.path), path_mtu(&s.path)]].concat()
     };
-    let head = ["PEER", "ADDRESS", "SUITE", "EPOCH", "AGE (S)", "SEALED", "OPENED", "REJECTED"];
+    let head = ["PEER", "ADDRESS", "SUITE", "EPOCH", "AGE (S)", "SEALED", "OPENED", "REJECTED", "RTT (US)", "PATH MTU"];
     format!("\n{}", table(&head, sessions.iter().map(row)))
+}
+
+fn round_trip(path: &view::Path) -> String {
+    match path.rtt_us {
+        _ if path.path_silent => "no answer".to_owned(),
+        Some(rtt) => rtt.to_string(),
+        None => "-".to_owned(),
+    }
+}
+
+fn path_mtu(path: &view::Path) -> String {
+    let needed = path.path_mtu_needed;
+    match path.path_mtu {
+        Some(mtu) if mtu < needed => format!("{mtu}, needed {needed}"),
+        Some(mtu) => mtu.to_string(),
+        None => "-".to_owned(),
+    }
 }
 
 /// `weft members`.

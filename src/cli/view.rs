@@ -62,6 +62,30 @@ pub struct Session {
     pub opened: u64,
     /// Datagrams of it that were refused, by reason.
     pub rejected: BTreeMap<String, u64>,
+    /// The path to it, as sealed echoes find it.
+    #[serde(flatten)]
+    pub path: Path,
+}
+
+/// The path to a peer, in `weft status`.
+#[derive(Debug, Default, Serialize)]
+pub struct Path {
+    /// Round trip in microseconds, smoothed.
+    pub rtt_us: Option<u64>,
+    /// The least of the last minutes.
+    pub rtt_min_us: Option<u64>,
+    /// The 99th percentile of the last minutes.
+    pub rtt_p99_us: Option<u64>,
+    /// Echoes asked.
+    pub echoes: u64,
+    /// Echoes without an answer.
+    pub echoes_lost: u64,
+    /// The latest echoes all had no answer.
+    pub path_silent: bool,
+    /// The largest outer IP packet that comes through both ways, up to what is needed.
+    pub path_mtu: Option<u32>,
+    /// What the networks of this node need.
+    pub path_mtu_needed: u32,
 }
 
 /// One of `weft members`.
@@ -330,6 +354,22 @@ impl From<v1::Session> for Session {
             sealed: wire.sealed,
             opened: wire.opened,
             rejected: wire.rejected,
+            path: wire.path.map(Path::from).unwrap_or_default(),
+        }
+    }
+}
+
+impl From<v1::Path> for Path {
+    fn from(wire: v1::Path) -> Self {
+        Path {
+            rtt_us: wire.rtt_us,
+            rtt_min_us: wire.rtt_min_us,
+            rtt_p99_us: wire.rtt_p99_us,
+            echoes: wire.echoes,
+            echoes_lost: wire.echoes_lost,
+            path_silent: wire.silent,
+            path_mtu: wire.mtu,
+            path_mtu_needed: wire.mtu_needed,
         }
     }
 }

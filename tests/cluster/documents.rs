@@ -41,10 +41,13 @@ fn status_and_members() {
     peers.sort();
     assert_eq!(peers, [("node1".into(), "192.0.2.1".into()), ("node3".into(), "192.0.2.3".into())]);
     for session in &sessions {
-        let numbers = ["epoch", "age_seconds", "sealed", "opened"];
-        let all =
-            BTreeSet::from(["peer", "address", "suite", "rejected"]).union(&BTreeSet::from(numbers)).copied().collect();
+        let numbers = ["epoch", "age_seconds", "sealed", "opened", "echoes", "echoes_lost", "path_mtu_needed"];
+        // Null until the first answer.
+        let found = ["rtt_us", "rtt_min_us", "rtt_p99_us", "path_mtu"];
+        let others = ["peer", "address", "suite", "rejected", "path_silent"];
+        let all: BTreeSet<_> = [&numbers[..], &found, &others].concat().into_iter().collect();
         assert_eq!(fields(session), all);
+        assert!(found.iter().all(|field| session[field].is_u64() || session[field].is_null()), "{session}");
         assert!(numbers.iter().all(|field| session[field].is_u64()), "{session}");
         assert!(["aes-256-gcm", "chacha20-poly1305"].contains(&session["suite"].as_str().unwrap()), "{session}");
         assert!(session["rejected"].as_object().unwrap().values().all(Value::is_u64), "{session}");

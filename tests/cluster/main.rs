@@ -14,6 +14,7 @@ mod members;
 mod moving;
 mod networks;
 mod onlookers;
+mod paths;
 mod restarts;
 mod sealed;
 #[path = "../../control/tests/control_port/stranger.rs"]

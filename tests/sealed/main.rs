@@ -5,6 +5,7 @@
 mod harness;
 
 mod modes;
+mod paths;
 mod rekey;
 mod tamper;
 mod traffic;

@@ -274,6 +274,7 @@ impl Node {
     fn second_passed(&self, membership: &Membership) {
         self.announce_trusted(membership);
         self.hear(membership);
+        self.tell_paths(membership);
         for conflict in membership.tick_blocks(self) {
             self.events.record("address_conflict", conflict);
         }

@@ -4,7 +4,7 @@
 //!   disk for that. [`trusted`]: whom it trusts.
 //! * [`Core`]: the pure core behind a lock. [`drive`] does what it asks for, [`bridge`] tells the data plane.
 //! * [`peers`], [`streams`]: calls and streams to other nodes. [`service`]: theirs to this one. [`admission`]: newcomers.
-//! * [`sessions`]: keys of the data plane.
+//! * [`sessions`]: keys of the data plane. [`paths`]: what its echoes find.
 //! * [`networks`], [`addresses`], [`announce`]: what an attach on this node means for the others. [`answers`]: what the
 //!   user asks about the cluster.
 
@@ -17,6 +17,7 @@ mod core;
 mod drive;
 pub(super) mod enter;
 mod networks;
+mod paths;
 mod peers;
 mod service;
 mod sessions;

@@ -22,12 +22,13 @@ use weft_control::membership::State;
 use weft_control::table::Change;
 use weft_proto::v1;
 use weft_vtep::io::Wanted;
+use weft_vtep::path::probe::PathRow;
 use weft_vtep::seal::PeerId;
 use weft_vtep::seal::handshake::{CONTRIBUTION, SessionKeys, Terms};
 use weft_vtep::seal::suite::Suite;
 use weft_vtep::seal::table::{Direction, SessionRow};
 
-use super::Membership;
+use super::{Membership, paths};
 use crate::node::Node;
 
 /// The longest wait before a peer is asked again; the first waits are shorter.
@@ -228,7 +229,9 @@ impl Node {
         for row in self.vtep.session_rows() {
             by_peer.entry(row.peer).or_default().push(row);
         }
-        by_peer.into_iter().filter_map(|(peer, rows)| one_peer(membership, NodeId(peer.0), &rows)).collect()
+        let paths: HashMap<_, _> = self.vtep.paths().into_iter().map(|path| (path.vtep, path)).collect();
+        let one = |(peer, rows): (PeerId, Vec<SessionRow>)| one_peer(membership, NodeId(peer.0), &rows, &paths);
+        by_peer.into_iter().filter_map(one).collect()
     }
 
     /// Makes every session anew. Returns how many peers that is with.
@@ -241,7 +244,12 @@ impl Node {
     }
 }
 
-fn one_peer(membership: &Membership, peer: NodeId, rows: &[SessionRow]) -> Option<v1::Session> {
+fn one_peer(
+    membership: &Membership,
+    peer: NodeId,
+    rows: &[SessionRow],
+    paths: &HashMap<IpAddr, PathRow>,
+) -> Option<v1::Session> {
     let (send, receive): (Vec<_>, Vec<_>) = rows.iter().partition(|row| row.direction == Direction::Send);
     let newest = send.last().or(receive.last())?;
     let mut rejected: BTreeMap<String, u64> = BTreeMap::new();
@@ -258,6 +266,7 @@ fn one_peer(membership: &Membership, peer: NodeId, rows: &[SessionRow]) -> Optio
         sealed: send.iter().map(|row| row.datagrams).sum(),
         opened: receive.iter().map(|row| row.datagrams).sum(),
         rejected,
+        path: paths.get(&newest.address).map(paths::to_wire),
     })
 }
 
@@ -270,7 +279,7 @@ impl Membership {
     }
 
     /// The member whose VTEP has this address.
-    fn member_at(&self, vtep: IpAddr) -> Option<NodeId> {
+    pub(super) fn member_at(&self, vtep: IpAddr) -> Option<NodeId> {
         self.core.look(|cluster| {
             let there = cluster.members().filter(|member| member.state.is_active() && member.node != self.me);
             let at = |node: NodeId| cluster.table().node(node).is_some_and(|record| record.address == vtep);

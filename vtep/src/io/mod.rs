@@ -6,6 +6,7 @@
 
 mod batch;
 mod control;
+mod probe;
 mod rx;
 mod sessions;
 mod shared;
@@ -299,6 +300,7 @@ fn age(shared: &Shared) {
     while !shared.stopping() {
         thread::park_timeout(AGEING_STEP);
         sessions::age(shared);
+        probe::tick(shared);
         let (_, view) = shared.view.load();
         for segment in view.segments.values() {
             let ageing_s = segment.spec.ageing.as_secs().try_into().unwrap_or(u32::MAX);

@@ -21,6 +21,7 @@ use crate::engine::{Engine, Forward, Now, Source, clamp_mss};
 use crate::offload::check::{Check, verify};
 use crate::offload::coalesce::{Coalescer, Frame, MAX_FRAMES, Output, Piece, Sink};
 use crate::offload::vnet_hdr::{self, VnetHdr};
+use crate::path::probe::Answer;
 use crate::seal::worker::Seals;
 use crate::stats::Counters;
 use crate::wire::sealed::{self, Control, Echo, Kind};
@@ -149,10 +150,16 @@ impl Work<'_> {
     #[cold]
     fn control(&mut self, body: &[u8], vtep: IpAddr, len: usize) -> Result<(), DropReason> {
         let control = Control::parse(body)?;
-        // Nobody here asks yet, so an answer is nobody's; and a batch owes no more answers than this.
-        if control.echo == Echo::Request {
-            let answer = Control { echo: Echo::Reply, ..control };
-            let _ = self.replies.try_push(Echoed { vtep, control: answer, len });
+        match control.echo {
+            Echo::Request => {
+                let answer = Control { echo: Echo::Reply, ..control };
+                // A batch owes no more answers than there is room for.
+                let _ = self.replies.try_push(Echoed { vtep, control: answer, len });
+            }
+            Echo::Reply => {
+                let rtt = Duration::from_nanos(self.shared.now().ns.saturating_sub(control.time_ns));
+                self.shared.probes.answer(Answer { vtep, id: control.id, rtt });
+            }
         }
         Ok(())
     }

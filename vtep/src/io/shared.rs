@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
+use super::probe::Desk;
 use super::tap::Tap;
 use super::wanted::Outlet;
 use crate::engine::Now;
@@ -49,6 +50,8 @@ pub(super) struct Shared {
     pub(super) secret: u64,
     /// What the daemon is asked for.
     pub(super) wanted: Outlet,
+    /// Echoes to peers, and their answers.
+    pub(super) probes: Desk,
     /// The TX lanes of each worker.
     pub(super) lanes: Vec<Range<u16>>,
     start: Instant,
@@ -64,6 +67,7 @@ impl Shared {
             key,
             secret,
             wanted: Outlet::new()?,
+            probes: Desk::default(),
             lanes,
             start: Instant::now(),
         })

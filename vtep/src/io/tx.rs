@@ -373,7 +373,7 @@ impl Out {
                     Err(DropReason::UnderlayMtu | DropReason::UnderlayError) if count > 1 => {
                         refused.push(index as u16);
                     }
-                    Err(reason) => counters.dropped(reason, count),
+                    Err(reason) => lost(counters, message, count, reason),
                 }
             });
             // One by one: the datagrams that do fit go out, and each of the others is counted for what it is.
@@ -400,7 +400,7 @@ impl Out {
                         }
                         Err(error) => {
                             let len = (header.len + payload.len) as usize;
-                            counters.dropped(paths.refused(message.vtep, len, &error), 1);
+                            lost(counters, message, 1, paths.refused(message.vtep, len, &error));
                         }
                     }
                 });
@@ -412,6 +412,14 @@ impl Out {
             warn!("the underlay's device cannot segment UDP (UDP_SEGMENT): sending costs several times more");
             batch.never_segment();
         }
+    }
+}
+
+/// Counts frames that the kernel did not take; an echo that is too large for the path is no frame, and was to find that out.
+#[cold]
+fn lost(counters: &Counters, message: &Message, count: u64, reason: DropReason) {
+    if message.overhead > 0 {
+        counters.dropped(reason, count);
     }
 }
 

@@ -109,6 +109,9 @@ impl Worker {
         let state = &shared.workers[*index];
         let now = shared.now();
         transmit.resume(shared, &held.view, &state.counters, engine, seals, now);
+        if *index == 0 {
+            transmit.probe(shared, seals, &state.counters);
+        }
         for event in &events[..ready] {
             match event.data() {
                 WAKE => drop(state.wake.read()),

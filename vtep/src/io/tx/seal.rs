@@ -19,12 +19,13 @@ use crate::offload::check;
 use crate::offload::coalesce::Piece;
 use crate::offload::segment::Plan;
 use crate::offload::vnet_hdr::{self, Gso, VnetHdr};
-use crate::path::ecn;
+use crate::path::probe::Ask;
+use crate::path::{ecn, mtu};
 use crate::seal::pending::{Pending, Waiting};
-use crate::seal::worker::Seals;
+use crate::seal::worker::{Sealer, Seals};
 use crate::stats::Counters;
 use crate::switch::view::Segment;
-use crate::wire::sealed::{self, Control, Kind};
+use crate::wire::sealed::{self, Control, Echo, Kind};
 use crate::wire::vxlan;
 
 /// Bytes around an inner frame.
@@ -123,13 +124,40 @@ impl Transmit {
         len: usize,
         now: Now,
     ) {
+        match seals.sealer(vtep) {
+            Some(sealer) => self.control(sealer, counters, vtep, control, len, now.ns),
+            None => counters.dropped(DropReason::NoSession, 1),
+        }
+    }
+
+    /// Sends the echoes that are due. One without a session is not sent, and not answered.
+    #[inline]
+    pub(in crate::io) fn probe(&mut self, shared: &Shared, seals: &mut Seals, counters: &Counters) {
+        for Ask { vtep, id, size } in shared.probes.asks() {
+            let Some(sealer) = seals.sealer(vtep) else { continue };
+            let now_ns = shared.now().ns;
+            let control = Control { echo: Echo::Request, id, time_ns: now_ns };
+            let len = usize::from(size) - mtu::udp_ip(vtep.is_ipv6());
+            self.control(sealer, counters, vtep, control, len, now_ns);
+        }
+    }
+
+    /// Seals a control message of `len` bytes on the worker's first lane.
+    fn control(
+        &mut self,
+        mut sealer: Sealer<'_>,
+        counters: &Counters,
+        vtep: IpAddr,
+        control: Control,
+        len: usize,
+        now_ns: u64,
+    ) {
         let out = &mut self.out;
-        let Some(mut sealer) = seals.sealer(vtep) else { return counters.dropped(DropReason::NoSession, 1) };
         out.make_room(len, &self.arena, counters);
         let datagram = &mut out.headers[out.used..][..len];
         datagram[sealed::LEN..].fill(0);
         datagram[sealed::LEN..][..Control::LEN].copy_from_slice(&control.write());
-        match sealer.seal(0, Kind::Control, datagram, now.ns) {
+        match sealer.seal(0, Kind::Control, datagram, now_ns) {
             // Not a frame: none of its bytes counts as one's.
             Ok(()) => out.push(0, To { vtep, tos: 0, overhead: 0 }, len),
             Err(reason) => counters.dropped(reason, 1),

@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod demo;
 pub mod docker;
+pub mod doctor;
 pub mod drivers;
 pub mod lab;
 pub mod metrics;

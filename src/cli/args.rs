@@ -76,6 +76,12 @@ pub enum Command {
         #[arg(short, long)]
         follow: bool,
     },
+    /// Look for what is wrong with this host and the cluster, and say what to do; exit 1 if something failed
+    Doctor {
+        /// Write a support archive (tar.gz) without secrets
+        #[arg(long, value_name = "FILE")]
+        bundle: Option<PathBuf>,
+    },
     /// Make new keys with every peer
     Rekey,
     /// Leave the cluster for good

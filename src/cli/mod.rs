@@ -18,7 +18,8 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::demo::{self, DemoOptions};
-use args::{Cli, Command};
+use crate::doctor;
+use args::{Cli, Command, Global};
 
 /// Runs the command that the process's arguments name.
 pub fn main() -> ExitCode {
@@ -27,6 +28,10 @@ pub fn main() -> ExitCode {
     let done = match cli.command {
         Command::Up(args) => up::run(*args, cli.global.socket),
         Command::Demo(args) => demo::run(DemoOptions { nodes: args.nodes, plain: args.plain, seconds: args.seconds }),
+        Command::Doctor { bundle } => {
+            let Global { socket, json } = cli.global;
+            doctor::run(doctor::Options { socket, json, bundle })
+        }
         command => commands::run(command, &cli.global),
     };
     match done {
@@ -46,7 +51,7 @@ fn complain(error: &anyhow::Error) {
 }
 
 /// Writes a document. A reader that has seen enough (`weft fdb | head`) is no failure.
-fn output(text: &str) -> anyhow::Result<()> {
+pub(crate) fn output(text: &str) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),

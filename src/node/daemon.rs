@@ -18,6 +18,7 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 use weft_control::transport::listener::Listener;
 use weft_proto::v1::DESCRIPTORS;
+use weft_proto::v1::doctor_server::DoctorServer;
 use weft_proto::v1::node_server::NodeServer;
 use weft_vtep::io::{StartError, Vtep, VtepConfig};
 
@@ -26,6 +27,7 @@ use super::api::Api;
 use super::cluster::enter as cluster;
 use super::config::{Config, Start};
 use super::error::device_advice;
+use super::examine::Examiner;
 use super::key_log::KeyLog;
 use super::notify::{self, Ending};
 use super::reconcile::PERIOD;
@@ -79,6 +81,7 @@ pub async fn run(config: Config) -> Result<()> {
                     () = ending.wait() => {}
                     () = node.over.notified() => {}
                     () = look_after(&node) => {}
+                    () = node.keep_samples() => {}
                 }
             }
             Err(error) => ended = Err(error),
@@ -155,6 +158,7 @@ pub fn serve(node: &Arc<Node>, listener: UnixListener) -> Result<(oneshot::Sende
         .build_v1()
         .context("cannot offer gRPC reflection")?;
     let api = NodeServer::new(Api::new(Arc::clone(node)));
+    let doctor = DoctorServer::new(Examiner { node: Arc::clone(node) });
     let node = Arc::clone(node);
     let server = tokio::spawn(async move {
         health.set_not_serving::<NodeServer<Api>>().await;
@@ -167,6 +171,7 @@ pub fn serve(node: &Arc<Node>, listener: UnixListener) -> Result<(oneshot::Sende
             .add_service(health_service)
             .add_service(reflection)
             .add_service(api)
+            .add_service(doctor)
             .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async {
                 let _ = stopped.await;
             });
@@ -212,7 +217,7 @@ fn check_privileges() -> Result<()> {
 }
 
 /// Those of the needed capabilities that are not in the effective set (capabilities(7) has the numbers).
-fn missing_capabilities(status: &str) -> Vec<&'static str> {
+pub(crate) fn missing_capabilities(status: &str) -> Vec<&'static str> {
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     let effective = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0);
     let needed = [("CAP_NET_ADMIN", 12), ("CAP_SYS_ADMIN", 21)];

@@ -15,6 +15,7 @@ use super::cluster::Membership;
 use super::events::Events;
 use super::key_log::KeyLog;
 use super::local::Local;
+use super::recent::Recent;
 use super::state::{Endpoint, Identity, State, StateDir};
 
 /// A node: its networks and endpoints, the data plane under them and the directory that remembers them.
@@ -32,6 +33,8 @@ pub struct Node {
     pub(super) membership: Option<Arc<Membership>>,
     /// Open while session keys are to be written down.
     pub(super) key_log: OnceLock<KeyLog>,
+    /// What was counted lately.
+    pub(super) recent: Recent,
     /// What ends the daemon from within.
     pub(super) over: Notify,
     /// The networks of this host alone.
@@ -76,8 +79,8 @@ impl Node {
     pub fn new(identity: Identity, vtep: Vtep, dir: StateDir, membership: Option<Arc<Membership>>) -> Node {
         let (events, tables, ready) = (Events::default(), RwLock::default(), watch::Sender::new(false));
         let (local, over, turn) = (Local::default(), Notify::new(), Arc::default());
-        let key_log = OnceLock::new();
-        Node { identity, vtep, dir, events, membership, key_log, over, local, tables, ready, turn }
+        let (key_log, recent) = (OnceLock::new(), Recent::default());
+        Node { identity, vtep, dir, events, membership, key_log, recent, over, local, tables, ready, turn }
     }
 
     /// Waits for the turn to change the node.

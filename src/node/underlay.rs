@@ -11,7 +11,7 @@ use crate::sandbox::{Netns, link};
 
 /// The host's only global address, or 127.0.0.1 where it has none: enough for networks within the host.
 pub fn only_global_address() -> Result<IpAddr> {
-    let global: Vec<_> = addresses()?.into_iter().filter(|(_, address)| is_global(*address)).collect();
+    let global = global_addresses()?;
     match global.as_slice() {
         [] => Ok(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         [(_, address)] => Ok(*address),
@@ -44,6 +44,11 @@ pub fn mtu(address: IpAddr) -> Result<u32, NodeError> {
         Ok(link::lookup_name(&Netns::current()?, &name)?.map(|link| link.mtu))
     };
     found().map_err(|error| NodeError::Underlay(format!("{error:#}")))?.ok_or(NodeError::AddressGone(address))
+}
+
+/// The addresses that other hosts could reach, with the interfaces' names.
+pub(crate) fn global_addresses() -> Result<Vec<(String, IpAddr)>> {
+    Ok(addresses()?.into_iter().filter(|(_, address)| is_global(*address)).collect())
 }
 
 /// The addresses of the interfaces that are up, with the interfaces' names.

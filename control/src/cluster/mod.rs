@@ -182,6 +182,11 @@ impl Cluster {
         self.exchange.agreeing(&self.table, &self.objects)
     }
 
+    /// The neighbours that last had other tables or objects than this node has now.
+    pub fn differing(&self) -> Vec<NodeId> {
+        self.exchange.differing(&self.table, &self.objects).collect()
+    }
+
     /// The nodes with which there is a stream.
     pub fn neighbours(&self) -> impl Iterator<Item = NodeId> {
         self.links.up()

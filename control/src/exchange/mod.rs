@@ -224,6 +224,12 @@ impl Exchange {
         self.peers.values().filter(|peer| peer.digest == mine).count()
     }
 
+    /// The neighbours that last had other tables or objects than this node has now.
+    pub fn differing(&self, table: &Table, objects: &Objects) -> impl Iterator<Item = NodeId> {
+        let mine = Some(digest(table, objects));
+        self.peers.iter().filter(move |(_, peer)| peer.digest != mine).map(|(node, _)| *node)
+    }
+
     fn arm(&mut self, now: Duration) {
         let at = now + self.config.batch;
         self.flush = Some(self.flush.map_or(at, |flush| flush.min(at)));

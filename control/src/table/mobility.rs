@@ -13,6 +13,7 @@ use super::entry::{Change, Key, Mobility, PutError};
 use super::log::Standing;
 use super::wire::MAX_MOVES;
 use super::{ME, Table};
+use crate::id::NodeId;
 
 /// Moves within [`WINDOW`] that freeze an address: RFC 7432 section 15.1 has 5 as default.
 pub const MOVES: usize = 5;
@@ -79,6 +80,23 @@ impl Table {
     /// True while nobody may claim the address.
     pub fn is_frozen(&self, now: Duration, vni: Vni, mac: Mac) -> bool {
         self.moves.get(&(vni, mac)).is_some_and(|recent| recent.frozen && !recent.is_quiet(now))
+    }
+
+    /// The MAC addresses that nobody may claim.
+    pub fn frozen(&self, now: Duration) -> impl Iterator<Item = (Vni, Mac)> {
+        self.moves.iter().filter(move |(_, recent)| recent.frozen && !recent.is_quiet(now)).map(|(key, _)| *key)
+    }
+
+    /// The addresses that have been there several times for longer than a move takes, and who has them: frames go to the
+    /// first.
+    pub fn contested(&self, now: Duration) -> Vec<(Key, Vec<NodeId>)> {
+        let stands = |contest: &Contest| now.saturating_sub(contest.since) >= GRACE;
+        let keys = self.contests.iter().filter(|(_, contest)| stands(contest)).map(|(key, _)| key);
+        keys.map(|key| {
+            let rivals = self.rivals(self.store.head(key, ME));
+            (key.clone(), rivals.iter().map(|record| self.at(record.source).node).collect())
+        })
+        .collect()
     }
 
     pub(super) fn count_move(&mut self, now: Duration, vni: Vni, mac: Mac, to: u32) {

@@ -1,13 +1,132 @@
 //! What metrics and the doctor see of a member that nothing else shows.
 
-use std::time::SystemTime;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, SystemTime};
 
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use weft_control::cluster::Cluster;
+use weft_control::id::NodeId;
+use weft_control::membership::State;
+use weft_control::network::Mode;
+use weft_control::table::Key;
+use weft_proto::v1;
+use weft_vtep::addr::Vni;
+use weft_vtep::seal::table::Direction;
+
+use super::Membership;
 use crate::node::Node;
+
+/// How long a peer's control port may take to take a connection.
+const KNOCK: Duration = Duration::from_secs(2);
 
 impl Node {
     /// When the node's certificate begins and ends; nothing on a node that stands alone.
     pub(in crate::node) fn certificate_life(&self) -> Option<(SystemTime, SystemTime)> {
         let credentials = self.membership.as_ref()?.trust.credentials();
         Some((credentials.not_before(), credentials.not_after()))
+    }
+
+    /// The neighbours whose tables are other than this node's at the moment.
+    pub(in crate::node) fn differing(&self) -> Vec<NodeId> {
+        self.membership.as_ref().map(|m| m.core.look(|cluster| cluster.differing())).unwrap_or_default()
+    }
+
+    /// The other members, and whether their control ports can be reached.
+    pub(in crate::node) async fn examine_peers(&self) -> Vec<v1::ExaminedPeer> {
+        let Some(membership) = &self.membership else { return Vec::new() };
+        let sealed: Vec<Vni> = {
+            let tables = self.tables();
+            tables.networks.values().filter(|n| n.mode == Mode::Sealed).map(|n| n.vni).collect()
+        };
+        let rows = self.vtep.session_rows();
+        let sending: BTreeSet<u64> =
+            rows.iter().filter(|row| row.direction == Direction::Send).map(|row| row.peer.0).collect();
+        let mut peers = membership.core.look(|cluster| known(cluster, membership, &sealed));
+        let mut knocks = JoinSet::new();
+        for (node, peer) in peers.iter().filter(|(_, peer)| peer.state != "left") {
+            let (node, address) = (*node, peer.control.clone());
+            knocks.spawn(async move { (node, knock(&address).await) });
+        }
+        let mut unreachable: BTreeMap<NodeId, String> =
+            knocks.join_all().await.into_iter().filter_map(|(node, why)| Some((node, why?))).collect();
+        for (node, peer) in &mut peers {
+            peer.unreachable = unreachable.remove(node);
+            peer.has_session = sending.contains(&node.0);
+            peer.tables_differ_seconds = self.differs_seconds(*node);
+        }
+        peers.into_iter().map(|(_, peer)| peer).collect()
+    }
+
+    /// Addresses that several stations have, and MAC addresses that are frozen.
+    pub(in crate::node) fn contested(&self) -> Vec<v1::Contested> {
+        let Some(membership) = &self.membership else { return Vec::new() };
+        let names: Vec<_> = self.tables().networks.values().map(|n| (n.vni, n.name.clone())).collect();
+        let network = |vni: Vni| {
+            names.iter().find(|(of, _)| *of == vni).map_or_else(|| format!("VNI {vni}"), |(_, name)| name.clone())
+        };
+        let now = membership.core.now().mono;
+        membership.core.look(|cluster| {
+            let table = cluster.table();
+            let name = |node: NodeId| table.node(node).map_or_else(|| node.to_string(), |record| record.name.clone());
+            let twice = table.contested(now).into_iter().filter_map(|(key, nodes)| {
+                let (vni, address) = match key {
+                    Key::Mac(vni, mac) => (vni, mac.to_string()),
+                    Key::Ip(vni, ip) => (vni, ip.to_string()),
+                    _ => return None,
+                };
+                let nodes = nodes.into_iter().map(name).collect();
+                Some(v1::Contested { network: network(vni), address, nodes, frozen: false })
+            });
+            let frozen = table.frozen(now).map(|(vni, mac)| v1::Contested {
+                network: network(vni),
+                address: mac.to_string(),
+                nodes: table.owner(vni, mac).into_iter().map(name).collect(),
+                frozen: true,
+            });
+            twice.chain(frozen).collect()
+        })
+    }
+}
+
+/// The other members, as far as the core knows them.
+fn known(cluster: &Cluster, membership: &Membership, sealed: &[Vni]) -> Vec<(NodeId, v1::ExaminedPeer)> {
+    let table = cluster.table();
+    let common = |node: NodeId| {
+        sealed.iter().any(|vni| {
+            let mut members = table.members(*vni).filter(|member| *member == node || *member == membership.me);
+            members.next().is_some() && members.next().is_some()
+        })
+    };
+    let others = cluster.members().filter(|member| member.node != membership.me);
+    let peer = |member: weft_control::cluster::Member| {
+        let record = table.node(member.node);
+        let state = match member.state {
+            State::Alive => "alive",
+            State::Suspect => "suspect",
+            State::Dead => "dead",
+            State::Left => "left",
+        };
+        let peer = v1::ExaminedPeer {
+            name: member.name.clone().unwrap_or_else(|| member.node.to_string()),
+            id: member.node.to_string(),
+            vtep: record.map_or(member.address.ip(), |record| record.address).to_string(),
+            control: member.address.to_string(),
+            state: state.to_owned(),
+            shares_sealed: common(member.node),
+            ..Default::default()
+        };
+        (member.node, peer)
+    };
+    others.map(peer).collect()
+}
+
+/// Why nobody opens at a peer's control port; nothing if somebody does.
+async fn knock(address: &str) -> Option<String> {
+    match timeout(KNOCK, TcpStream::connect(address)).await {
+        Ok(Ok(_)) => None,
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(_) => Some(format!("no answer within {} s", KNOCK.as_secs())),
     }
 }

@@ -1,0 +1,51 @@
+//! The support archive of a real node.
+
+use std::io::Read;
+
+use super::*;
+use crate::harness::privileged;
+
+#[test]
+fn the_archive_has_what_helps_and_no_secret() {
+    privileged!();
+    let lab = Lab::build(LabSpec::new(2)).unwrap();
+    let daemons = overlay::cluster(&lab, weft(), &[]).unwrap();
+    overlay::share(&lab, &daemons, "blue", &[]).unwrap();
+    let (host, daemon) = (&lab.hosts[0], &daemons[0]);
+    let token = daemon.token(host).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("bundle.tar.gz");
+    let output = daemon.weft(host, &["doctor", "--bundle", path.to_str().unwrap()]).unwrap();
+    assert!(String::from_utf8_lossy(&output.stdout).contains(" ok, "), "{output:?}");
+
+    let file = std::fs::File::open(&path).unwrap();
+    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(file));
+    let mut names = Vec::new();
+    // The keys of the node, of its CA, and the token: as they stand on its disk, line by line.
+    let secrets: Vec<String> = host
+        .run(|| {
+            let files = std::fs::read_dir("/run/weft/state/keys").unwrap().map(|entry| entry.unwrap().path());
+            let text: String = files.filter_map(|path| std::fs::read_to_string(path).ok()).collect();
+            text.lines().filter(|line| line.len() > 40).map(str::to_owned).collect()
+        })
+        .unwrap();
+    assert!(secrets.len() > 2);
+    for entry in archive.entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let name = entry.path().unwrap().display().to_string();
+        let mut text = String::new();
+        entry.read_to_string(&mut text).unwrap();
+        assert!(!text.contains(&token) && !text.contains("PRIVATE KEY"), "{name}");
+        assert!(secrets.iter().all(|secret| !text.contains(secret.as_str())), "{name}");
+        names.push(name);
+    }
+    for wanted in ["report.json", "facts.json", "daemon/status.json", "daemon/events.json", "kernel/proc/net/snmp"] {
+        assert!(names.contains(&format!("weft-doctor/{wanted}")), "{wanted} is not among {names:?}");
+    }
+    // It writes over nothing.
+    let output = daemon.weft(host, &["doctor", "--bundle", path.to_str().unwrap()]).unwrap();
+    assert!(
+        !output.status.success() && String::from_utf8_lossy(&output.stderr).contains("not there yet"),
+        "{output:?}"
+    );
+}

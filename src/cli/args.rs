@@ -94,6 +94,9 @@ pub enum Command {
     Signer(SignerCommand),
     /// Show an overlay of several nodes in namespaces on this machine, measure it, and remove it again
     Demo(DemoArgs),
+    /// Hand a managed plugin's requests to the daemon
+    #[command(hide = true)]
+    PluginShim(ShimArgs),
 }
 
 /// `weft members`.
@@ -313,6 +316,20 @@ pub struct AttachArgs {
     /// The MAC address [default: a random local one]
     #[arg(long)]
     pub mac: Option<Mac>,
+}
+
+/// `weft plugin-shim`.
+#[derive(Debug, Args)]
+pub struct ShimArgs {
+    /// Where the engine asks
+    #[arg(long, value_name = "PATH", default_value = "/run/docker/plugins/weft.sock")]
+    pub listen: PathBuf,
+    /// The plugin socket of the daemon
+    #[arg(long, value_name = "PATH")]
+    pub daemon: PathBuf,
+    /// Who makes the driver's networks: each engine its own, or a Swarm for all of its engines
+    #[arg(long, value_enum, env = "WEFT_SCOPE", default_value_t = crate::docker::Scope::Local)]
+    pub scope: crate::docker::Scope,
 }
 
 /// `weft demo`.

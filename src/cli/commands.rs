@@ -31,7 +31,9 @@ struct Session {
 impl Session {
     async fn run(mut self, command: Command) -> Result<ExitCode> {
         match command {
-            Command::Up(_) | Command::Demo(_) | Command::Doctor { .. } => bail!("this command asks no daemon"),
+            Command::Up(_) | Command::Demo(_) | Command::Doctor { .. } | Command::PluginShim(_) => {
+                bail!("this command asks no daemon")
+            }
             Command::Network(NetworkCommand::Create(args)) => self.create(args).await?,
             Command::Network(NetworkCommand::Ls) => {
                 let networks = answer(self.client.list_networks(v1::ListNetworksRequest {}).await)?.networks;

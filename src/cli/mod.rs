@@ -9,6 +9,7 @@ pub mod args;
 pub mod client;
 mod commands;
 pub mod print;
+mod shim;
 mod up;
 pub mod view;
 
@@ -32,6 +33,7 @@ pub fn main() -> ExitCode {
             let Global { socket, json } = cli.global;
             doctor::run(doctor::Options { socket, json, bundle })
         }
+        Command::PluginShim(args) => shim::run(args),
         command => commands::run(command, &cli.global),
     };
     match done {

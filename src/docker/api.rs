@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use super::sandbox::follow;
 use super::wire::Names;
-use super::{ADDRESS_SPACE, Driver, Refused};
+use super::{Driver, Refused, Scope, fixed};
 
 /// What the engine expects an answer to be.
 const CONTENT_TYPE: &str = "application/vnd.docker.plugins.v1.2+json";
@@ -86,11 +86,14 @@ async fn answer(State(driver): State<Arc<Driver>>, request: Request) -> Response
 async fn dispatch(driver: Arc<Driver>, method: &str, body: Bytes) -> Result<Value, Failure> {
     let nothing = |()| json!({});
     match method {
-        "/Plugin.Activate" => Ok(json!({ "Implements": ["NetworkDriver", "IpamDriver"] })),
-        "/NetworkDriver.GetCapabilities" => {
-            Ok(json!({ "Scope": "local", "ConnectivityScope": "global", "GwAllocChecker": false }))
+        "/NetworkDriver.AllocateNetwork" => {
+            change(driver, body, |driver, asked| Ok(json!({ "Options": driver.allocate_network(&asked)? }))).await
+        }
+        "/NetworkDriver.FreeNetwork" => {
+            change(driver, body, move |driver, asked: Names| driver.free_network(&asked.network).map(nothing)).await
         }
         "/NetworkDriver.CreateNetwork" => {
+            driver.hear_of(&read(&body)?).await;
             change(driver, body, move |driver, asked| driver.create_network(&asked).map(nothing)).await
         }
         "/NetworkDriver.DeleteNetwork" => {
@@ -118,11 +121,6 @@ async fn dispatch(driver: Arc<Driver>, method: &str, body: Bytes) -> Result<Valu
         | "/NetworkDriver.RevokeExternalConnectivity"
         | "/NetworkDriver.DiscoverNew"
         | "/NetworkDriver.DiscoverDelete" => read::<Value>(&body).map(|_| json!({})),
-        "/IpamDriver.GetCapabilities" => Ok(json!({ "RequiresMACAddress": false, "RequiresRequestReplay": false })),
-        "/IpamDriver.GetDefaultAddressSpaces" => Ok(json!({
-            "LocalDefaultAddressSpace": ADDRESS_SPACE,
-            "GlobalDefaultAddressSpace": ADDRESS_SPACE,
-        })),
         "/IpamDriver.RequestPool" => {
             change(driver, body, |driver, asked| Ok(to_value(driver.request_pool(asked)?))).await
         }
@@ -139,7 +137,7 @@ async fn dispatch(driver: Arc<Driver>, method: &str, body: Bytes) -> Result<Valu
         "/IpamDriver.ReleaseAddress" => {
             change(driver, body, move |driver, asked| driver.release_address(&asked).map(nothing)).await
         }
-        _ => Err(Failure::NoSuchMethod),
+        _ => fixed(method, Scope::Local).ok_or(Failure::NoSuchMethod),
     }
 }
 
@@ -181,10 +179,10 @@ fn to_value(answer: impl Serialize) -> Value {
 }
 
 /// An error: the network driver's has one name, IPAM's another.
-fn error(text: String) -> Value {
+pub(super) fn error(text: String) -> Value {
     json!({ "Err": text, "Error": text })
 }
 
-fn reply(status: StatusCode, value: &Value) -> Response {
+pub(super) fn reply(status: StatusCode, value: &Value) -> Response {
     (status, [(header::CONTENT_TYPE, CONTENT_TYPE)], Body::from(value.to_string())).into_response()
 }

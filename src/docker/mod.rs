@@ -6,6 +6,8 @@
 //! lends it devices, which the engine moves into its containers, where `sandbox` finds them; [`store`] remembers the
 //! bindings.
 //!
+//! A Swarm takes no plugin but a managed one, which [`shim`] is for, and gives out addresses itself (`swarm`).
+//!
 //! Three rules hold everywhere. A request that comes twice does its work once, since the engine repeats what it got no
 //! answer to. A handler never calls the engine, which would wait for itself. What the engine lets go of without a word is
 //! collected (`garbage`).
@@ -19,11 +21,15 @@ pub mod network;
 pub mod options;
 pub mod pool;
 mod sandbox;
+pub mod shim;
 pub mod store;
+mod swarm;
 pub mod wire;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde_json::{Value, json};
 
 use crate::node::{Node, NodeError};
 use ipam::Leases;
@@ -34,6 +40,31 @@ pub const DRIVER: &str = "weft";
 
 /// The address space of every network whose addresses weft gives out.
 pub const ADDRESS_SPACE: &str = "weft";
+
+/// Who makes the networks of the driver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Scope {
+    /// Each engine its own.
+    Local,
+    /// A Swarm for all of its engines.
+    Global,
+}
+
+/// What is answered alike whatever there is.
+fn fixed(method: &str, scope: Scope) -> Option<Value> {
+    let scope = if scope == Scope::Local { "local" } else { "global" };
+    Some(match method {
+        "/Plugin.Activate" => json!({ "Implements": ["NetworkDriver", "IpamDriver"] }),
+        "/NetworkDriver.GetCapabilities" => {
+            json!({ "Scope": scope, "ConnectivityScope": "global", "GwAllocChecker": false })
+        }
+        "/IpamDriver.GetCapabilities" => json!({ "RequiresMACAddress": false, "RequiresRequestReplay": false }),
+        "/IpamDriver.GetDefaultAddressSpaces" => {
+            json!({ "LocalDefaultAddressSpace": ADDRESS_SPACE, "GlobalDefaultAddressSpace": ADDRESS_SPACE })
+        }
+        _ => return None,
+    })
+}
 
 /// Whether the plugin socket is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,6 +13,7 @@ use weft_proto::{request, v1};
 use super::options::{Options, shown};
 use super::pool::{Owner, PoolName};
 use super::store::Binding;
+use super::swarm::{is_allocation, is_made_before, not_heard_of};
 use super::wire::{CreateNetwork, PoolData};
 use super::{ADDRESS_SPACE, Driver, Refused};
 use crate::node::NodeError;
@@ -57,7 +58,8 @@ impl Driver {
             (None, None) => named.as_deref().and_then(|name| self.node.network(name).ok()),
         };
         let (network, made) = match existing {
-            Some(network) => (fits(network, &options, &pools)?, false),
+            Some(network) => (fits(network, &options, &pools)?, is_made_before(id, &options)),
+            None if options.swarm.is_some() && !is_allocation(id) => return Err(not_heard_of(&options)),
             None => (self.make(id, named, &options, &pools)?, true),
         };
         let binding = Binding {
@@ -82,7 +84,9 @@ impl Driver {
 
     fn pools(&self, asked: &CreateNetwork, options: &Options) -> Result<Vec<Given>, Refused> {
         let all: Vec<_> = asked.ipv4.iter().chain(&asked.ipv6).collect();
-        if all.is_empty() || all.iter().any(|pool| pool.address_space != ADDRESS_SPACE) {
+        // A Swarm gives out its addresses itself.
+        let foreign = |pool: &&PoolData| pool.address_space != ADDRESS_SPACE && options.swarm.is_none();
+        if all.is_empty() || all.iter().any(foreign) {
             let name = options.network.as_deref().map_or("NAME".to_owned(), shown);
             return Err(Refused::new(format!(
                 "the network's addresses must be weft's: docker network create -d weft -o network={name} --ipam-driver weft \
@@ -186,11 +190,15 @@ impl Driver {
         }
     }
 
-    /// Removes the network that was made for an engine's network, unless another of the engine's is bound to it.
+    /// Removes the network that was made for an engine's network, once no other of the engine's is bound to it.
     fn remove_made(&self, binding: &Binding) -> Result<(), NodeError> {
         let shared = self.store().bindings().any(|b| b.id != binding.id && b.network == binding.network && !b.leaving);
-        if !binding.made || shared || self.node.network(&binding.network).is_err() {
+        if !binding.made || self.node.network(&binding.network).is_err() {
             return Ok(());
+        }
+        if shared {
+            let (network, endpoints) = (binding.network.clone(), "those of another network of Docker's".to_owned());
+            return Err(NodeError::HasEndpoints { network, endpoints });
         }
         self.node.remove_network(&binding.network).map(drop)
     }

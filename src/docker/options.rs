@@ -30,7 +30,21 @@ pub struct Options {
     pub internal: bool,
     /// `--ipv6`.
     pub ipv6: bool,
+    /// What the manager of a Swarm was answered: the network is one of the Swarm's, and whether it was made for that.
+    pub swarm: Option<Swarm>,
 }
+
+/// Where a network of a Swarm comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Swarm {
+    /// It was made for the Swarm, and goes with its network.
+    Made,
+    /// It was there before.
+    Bound,
+}
+
+/// The option that says so.
+pub const SWARM: &str = "swarm";
 
 impl Options {
     /// Reads the labels of CreateNetwork.
@@ -51,6 +65,8 @@ impl Options {
                 "vni" => options.vni = Some(number("vni", value)?),
                 "mtu" | DOCKER_MTU => options.mtu = Some(number("mtu", value)?),
                 "remote" => options.remotes = value.split(',').map(|part| part.trim().to_owned()).collect(),
+                SWARM if value == "made" => options.swarm = Some(Swarm::Made),
+                SWARM if value == "bound" => options.swarm = Some(Swarm::Bound),
                 "ageing" | "encrypted" | "plain" | "trust-macs" | "vlan" => {
                     options.network_options.insert(name.clone(), value.clone());
                 }
@@ -110,6 +126,7 @@ mod tests {
         assert_eq!(options.network_options, BTreeMap::from([("plain".to_owned(), String::new())]));
         assert!(options.internal && options.ipv6);
         assert_eq!(parse(json!({ GENERIC: null })).unwrap(), Options::default());
+        assert_eq!(parse(json!({ GENERIC: { SWARM: "bound" } })).unwrap().swarm, Some(Swarm::Bound));
         assert_eq!(parse(json!({ GENERIC: { DOCKER_MTU: "1300" } })).unwrap().mtu, Some(1300));
     }
 
@@ -119,6 +136,7 @@ mod tests {
             (json!({ GENERIC: {"vnii": "1"} }), "`vnii`"),
             (json!({ GENERIC: {"vni": 1} }), "vni"),
             (json!({ GENERIC: {"mtu": "big"} }), "`big`"),
+            (json!({ GENERIC: {"swarm": "yes"} }), "`swarm`"),
             (json!({ GENERIC: [] }), GENERIC),
             (json!({ INTERNAL: 1 }), INTERNAL),
         ] {

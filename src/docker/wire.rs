@@ -46,6 +46,24 @@ pub struct CreateNetwork {
     pub ipv6: Vec<PoolData>,
 }
 
+/// `NetworkDriver.AllocateNetwork`, from the manager of a Swarm.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct AllocateNetwork {
+    /// The network, as the Swarm calls it.
+    #[serde(rename = "NetworkID", deserialize_with = "nullable")]
+    pub network: String,
+    /// The user's options, and those that were answered before if the manager is a new one.
+    #[serde(deserialize_with = "nullable")]
+    pub options: BTreeMap<String, String>,
+    /// The IPv4 pools.
+    #[serde(rename = "IPv4Data", deserialize_with = "nullable")]
+    pub ipv4: Vec<PoolData>,
+    /// The IPv6 pools.
+    #[serde(rename = "IPv6Data", deserialize_with = "nullable")]
+    pub ipv6: Vec<PoolData>,
+}
+
 /// A pool as IPAM gave it, with what the engine took from it for the network itself.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]

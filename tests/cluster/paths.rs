@@ -57,7 +57,8 @@ fn what_a_dead_node_has_stays_while_its_data_path_lives() {
     let station = text(&cluster.json(2, &format!("network inspect {BLUE}"))["endpoints"][0]["mac"]);
     let there = cluster.place(0, &station);
     assert!(there.is_some());
-    let rules = "table inet cut { chain in { type filter hook input priority 0; iifname eth0 meta l4proto tcp drop; }; }";
+    let rules =
+        "table inet cut { chain in { type filter hook input priority 0; iifname eth0 meta l4proto tcp drop; }; }";
     let cut = cluster.host(2).output(Command::new("nft").arg(rules)).unwrap();
     assert!(cut.status.success(), "{}", String::from_utf8_lossy(&cut.stderr));
     for container in cluster.lab.containers() {

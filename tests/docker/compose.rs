@@ -9,7 +9,7 @@ use crate::harness::engine::{Engine, SOCKET};
 use crate::harness::privileged;
 use crate::{engines, lab};
 
-/// Names a weft that is linked statically, as the demo's images need it; `docker/binary.sh` builds one.
+/// Names a weft that is linked statically, as what goes into images must be; `docker/binary.sh` builds one.
 const STATIC: &str = "WEFT_STATIC_BINARY";
 
 /// The command lines of Compose: the engine's plugin, and the program of its own that came before.
@@ -19,10 +19,7 @@ const COMPOSE: [&str; 2] = ["docker compose", "docker-compose"];
 fn the_demo_passes_with_whichever_compose_there_is() {
     privileged!();
     engines!();
-    let Some(binary) = std::env::var_os(STATIC).map(PathBuf::from) else {
-        eprintln!("SKIPPED: the demo needs a static binary, and {STATIC} names none");
-        return;
-    };
+    let Some(binary) = static_binary() else { return };
     let lab = lab();
     let host = &lab.hosts[0];
     let engine = Engine::start(host);
@@ -58,8 +55,17 @@ fn is_there(host: &Host, compose: &str) -> bool {
     host.output(client(&mut command)).unwrap().status.success()
 }
 
+/// The static binary; says so where there is none.
+pub(crate) fn static_binary() -> Option<PathBuf> {
+    let binary = std::env::var_os(STATIC).map(PathBuf::from);
+    if binary.is_none() {
+        eprintln!("SKIPPED: needs a static binary, and {STATIC} names none");
+    }
+    binary
+}
+
 /// A command that finds the engine, and no settings of whoever runs the test.
-fn client(command: &mut Command) -> &mut Command {
+pub(crate) fn client(command: &mut Command) -> &mut Command {
     command.env("DOCKER_HOST", SOCKET).env("DOCKER_CONFIG", "/run/docker-cli").stdin(Stdio::null())
 }
 

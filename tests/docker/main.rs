@@ -6,6 +6,7 @@ mod harness;
 mod cluster;
 mod compose;
 mod hosts;
+mod managed;
 mod plugin;
 mod restarts;
 mod settings;

@@ -17,7 +17,9 @@ use crate::lab;
 const SOCKET: &str = "/run/docker/plugins/weft.sock";
 
 /// Everything that takes a request.
-const METHODS: [&str; 15] = [
+const METHODS: [&str; 17] = [
+    "/NetworkDriver.AllocateNetwork",
+    "/NetworkDriver.FreeNetwork",
     "/NetworkDriver.CreateNetwork",
     "/NetworkDriver.DeleteNetwork",
     "/NetworkDriver.CreateEndpoint",

@@ -1,0 +1,109 @@
+//! weft as a managed plugin, and in a Swarm, which takes no other.
+
+use std::path::Path;
+use std::process::Command;
+
+use weft::lab::{Daemon, Host, Lab};
+
+use crate::compose::{client, static_binary};
+use crate::harness::node::Node;
+use crate::harness::{eventually, privileged, weft};
+use crate::{FLAGS, IMAGE, Site, engines, lab};
+
+#[test]
+fn a_managed_plugin_serves_the_engines_of_a_cluster() {
+    privileged!();
+    engines!();
+    let Some(binary) = static_binary() else { return };
+    let lab = lab();
+    let [mut a, b] = cluster(&lab);
+    for site in [&a, &b] {
+        create(site.host, &binary);
+        site.engine.run("plugin enable weft");
+    }
+    a.engine.run("network create -d weft:latest --ipam-driver weft:latest --subnet 10.8.0.0/24 -o network=blue blue");
+    eventually("the network is known on the other host", || {
+        b.node().run("network ls").as_array().unwrap().iter().any(|network| network["name"] == "blue")
+    });
+    let bind = "-o network=blue --ipam-driver weft:latest --ipam-opt network=blue";
+    b.engine.run(&format!("network create -d weft:latest {bind} blue"));
+    let (x, y) = (a.container("left", "--network blue"), b.container("right", "--network blue"));
+    eventually("each reaches the other", || a.reaches("left", &y) && b.reaches("right", &x));
+
+    // The plugin stops and starts as the engine likes; whoever talks goes on.
+    a.engine.run("plugin disable --force weft");
+    assert!(a.reaches("left", &y));
+    a.engine.run("plugin enable weft");
+    let late = a.container("late", "--network blue");
+    eventually("a container that came later is reached", || b.reaches("right", &late));
+    for (site, names) in [(&a, "left late"), (&b, "right")] {
+        site.engine.run(&format!("rm --force {names}"));
+        site.engine.run("network rm blue");
+        site.node().is_well();
+    }
+    eventually("the network is gone everywhere", || b.node().run("network ls").as_array().unwrap().is_empty());
+
+    // Without a daemon the plugin says so, at once.
+    a.node = None;
+    let refused =
+        a.engine.refused("network create -d weft:latest --ipam-driver weft:latest --subnet 10.8.0.0/24 -o network=x x");
+    assert!(refused.contains("weft up --docker on"), "{refused}");
+}
+
+#[test]
+fn replicas_of_a_swarm_talk() {
+    privileged!();
+    engines!();
+    let Some(binary) = static_binary() else { return };
+    let lab = lab();
+    let [a, b] = cluster(&lab);
+    for site in [&a, &b] {
+        create(site.host, &binary);
+        site.engine.run("plugin set weft WEFT_SCOPE=global");
+        site.engine.run("plugin enable weft");
+    }
+    a.engine.run(&format!("swarm init --advertise-addr {}", a.host.address));
+    let token = a.engine.run("swarm join-token --quiet worker");
+    b.engine.run(&format!("swarm join --token {token} --advertise-addr {} {}:2377", b.host.address, a.host.address));
+
+    a.engine.run("network create -d weft:latest --subnet 10.9.0.0/24 -o network=blue blue");
+    let service = "service create --detach --no-resolve-image --name web --network blue --replicas 2 \
+                   --endpoint-mode dnsrr --stop-grace-period 1s";
+    a.engine.run(&format!("{service} {IMAGE} sleep 100000"));
+    let replica = |site: &Site<'_>| site.engine.run("ps --quiet --filter label=com.docker.swarm.service.name=web");
+    eventually("each engine runs a replica", || !replica(&a).is_empty() && !replica(&b).is_empty());
+    let (x, y) = (replica(&a), replica(&b));
+    let (at_x, at_y) = (a.address(&x, "blue"), b.address(&y, "blue"));
+    eventually("each reaches the other", || a.reaches(&x, &at_y) && b.reaches(&y, &at_x));
+    // The Swarm knows both by the service's name.
+    eventually("both are found by name", || {
+        let found = a.engine.docker(&format!("exec {x} nslookup web"));
+        let found = String::from_utf8_lossy(&found.stdout).into_owned();
+        found.contains(&at_x) && found.contains(&at_y)
+    });
+    let mode = b.node().run("network inspect blue");
+    assert_eq!(mode["mode"], "sealed", "{mode}");
+
+    a.engine.run("service rm web");
+    eventually("the endpoints are gone", || a.endpoints("blue") + b.endpoints("blue") == 0);
+    eventually("the Swarm lets its network go", || a.engine.docker("network rm blue").status.success());
+    eventually("it is gone everywhere", || b.node().run("network ls").as_array().unwrap().is_empty());
+    a.node().is_well();
+    b.node().is_well();
+}
+
+/// Two engines, each beside a member of one cluster. Swarm keeps UDP 4789 for its own overlay.
+fn cluster(lab: &Lab) -> [Site<'_>; 2] {
+    let [one, other] = &lab.hosts[..] else { panic!("two hosts") };
+    let first = Daemon::bootstrap(weft(), one, &[&FLAGS[..], &["--vxlan-port", "4790"]].concat()).unwrap();
+    let token = first.token(one).unwrap();
+    let second = Daemon::join(weft(), other, one, &token, &FLAGS).unwrap();
+    [Site::with(one, Node::of(one, first)), Site::with(other, Node::of(other, second))]
+}
+
+/// Makes the plugin on the host's engine.
+fn create(host: &Host, binary: &Path) {
+    let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("docker/plugin/create.sh"));
+    let created = host.output(client(command.env("WEFT_BINARY", binary))).unwrap();
+    assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stderr));
+}

@@ -119,6 +119,9 @@ async fn get_ready(node: &Arc<Node>, state: State, control_port: Option<Listener
         node.write_token(path)?;
     }
     node.catch_up().await;
+    let node = Arc::clone(node);
+    // It is nobody's to wait for.
+    spawn_blocking(move || node.let_ask_again());
     Ok(living)
 }
 

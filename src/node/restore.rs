@@ -4,7 +4,7 @@
 //! It is opened again from a thread inside the sandbox, under its present name.
 
 use anyhow::{Context, Result};
-use tracing::warn;
+use tracing::{debug, warn};
 use weft_control::space::Space;
 use weft_vtep::io::Tap;
 
@@ -14,6 +14,7 @@ use super::networks::spec;
 use super::state::{Endpoint, State};
 use super::tables::{Live, Port, Tables};
 use super::{Node, NodeError};
+use crate::sandbox::devices;
 
 impl Node {
     /// Restores what the state says. Blocks; nobody else changes the node meanwhile.
@@ -77,6 +78,17 @@ impl Node {
             warn!("the endpoint {} is lost: {error}; `weft detach {0}` frees its addresses", endpoint.id);
         }
         Live { endpoint, port: port.ok() }
+    }
+
+    /// What containers asked for while no daemon was there, they may ask for again at once. Blocks.
+    pub(super) fn let_ask_again(&self) {
+        let endpoints: Vec<_> = self.tables().endpoints.values().map(|live| live.endpoint.clone()).collect();
+        for endpoint in endpoints {
+            let asked = locate(&endpoint).and_then(|(netns, link)| Ok(devices::forget_unresolved(&netns, &link.name)?));
+            if let Err(error) = asked {
+                debug!("the endpoint {} asks again when its second is over: {error}", endpoint.id);
+            }
+        }
     }
 
     fn reattach(&self, tables: &Tables, endpoint: &mut Endpoint) -> Result<Port, NodeError> {

@@ -3,12 +3,12 @@
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd};
 
-use futures_util::StreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use ipnet::IpNet;
 use rtnetlink::packet_core::{NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{self, InfoData, InfoVeth, LinkMessage};
-use rtnetlink::packet_route::neighbour::{NeighbourFlags, NeighbourState};
+use rtnetlink::packet_route::neighbour::{NeighbourFlags, NeighbourHeader, NeighbourMessage, NeighbourState};
 use rtnetlink::{
     Handle, LinkBridge, LinkMacVlan, LinkMessageBuilder, LinkUnspec, LinkVeth, LinkVxlan, RouteMessageBuilder,
 };
@@ -160,6 +160,27 @@ pub fn forget_neighbours(netns: &Netns, name: &str) -> Result<(), LinkError> {
         // The kernel empties the link's neighbour table when ARP goes off.
         for arp in [false, true] {
             handle.link().set(LinkUnspec::new_with_index(index).arp(arp).build()).execute().await?;
+        }
+        Ok(())
+    })
+}
+
+/// Makes the link forget the neighbours for which its kernel has asked in vain, so that it asks anew with the next packet
+/// and not when its second is over (RFC 4861 section 10: RETRANS_TIMER).
+pub fn forget_unresolved(netns: &Netns, name: &str) -> Result<(), LinkError> {
+    with(netns, name, async |handle, index| {
+        let unresolved = |neighbour: &NeighbourMessage| {
+            let NeighbourHeader { ifindex, state, .. } = neighbour.header;
+            ifindex == index && matches!(state, NeighbourState::Incomplete | NeighbourState::Failed)
+        };
+        let mut neighbours = handle.neighbours().get().execute();
+        while let Some(neighbour) = neighbours.try_next().await? {
+            if unresolved(&neighbour)
+                && let Err(error) = handle.neighbours().del(neighbour).execute().await
+            {
+                // It was resolved, or forgotten, in this very moment.
+                tracing::debug!("a neighbour of {name} stays: {error}");
+            }
         }
         Ok(())
     })

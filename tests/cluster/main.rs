@@ -15,6 +15,7 @@ mod moving;
 mod networks;
 mod onlookers;
 mod paths;
+mod recovery;
 mod restarts;
 mod sealed;
 #[path = "../../control/tests/control_port/stranger.rs"]

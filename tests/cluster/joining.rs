@@ -72,7 +72,6 @@ fn what_is_attached_is_reached_at_the_first_ping() {
 }
 
 #[test]
-#[ignore = "on a busy machine the first ICMPv6 echo after an attach is lost now and then"]
 fn what_is_attached_is_reached_at_the_first_ping_over_ipv6() {
     privileged!();
     first_ping(1);

@@ -163,6 +163,23 @@ pub struct Peer {
     pub tables_differ_seconds: Option<u64>,
     /// Why its control port cannot be reached from here.
     pub unreachable: Option<String>,
+    /// Since the last datagram of it was opened, in seconds.
+    pub heard_seconds: Option<u64>,
+    /// What sealed echoes say of the path to it.
+    pub echoes: Option<Echoes>,
+}
+
+/// What sealed echoes say of a path.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Echoes {
+    /// Smoothed round trip in microseconds.
+    pub rtt_us: Option<u64>,
+    /// The latest ones all had no answer.
+    pub silent: bool,
+    /// The largest outer IP packet that comes through, up to what is needed.
+    pub mtu: Option<u32>,
+    /// What the networks need.
+    pub needed: u32,
 }
 
 impl Peer {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
+use weft_vtep::path::probe::PathRow;
 use weft_vtep::stats::Snapshot;
 
 /// A node at one moment.
@@ -72,4 +73,6 @@ pub struct PeerFigures {
     pub opened: u64,
     /// Datagrams refused in the present sessions, by reason.
     pub rejected: BTreeMap<String, u64>,
+    /// What sealed echoes say of the path to it; `None` before it is asked.
+    pub path: Option<PathRow>,
 }

@@ -11,6 +11,7 @@
 mod figures;
 mod listen;
 pub mod page;
+mod paths;
 mod process;
 pub mod serve;
 

@@ -63,6 +63,21 @@ impl Page<'_> {
         }
         Ok(())
     }
+
+    /// A histogram with series for each of `rows`: labels, sum, and how many are in each class up to its bound.
+    pub(super) fn histogram<S: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        help: &str,
+        rows: impl IntoIterator<Item = (S, f64, Vec<(f64, u64)>)>,
+    ) -> fmt::Result {
+        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Histogram)?;
+        for (labels, sum, classes) in rows {
+            let count = classes.iter().map(|(_, count)| count).sum();
+            family.encode_family(&labels)?.encode_histogram::<NoLabelSet>(sum, count, &classes, None)?;
+        }
+        Ok(())
+    }
 }
 
 /// The labels of a series that is alone in its family.
@@ -80,7 +95,8 @@ impl Collector for Figures {
         self.data_plane(&mut page)?;
         self.cluster(&mut page)?;
         self.networks(&mut page)?;
-        self.peers(&mut page)
+        self.peers(&mut page)?;
+        self.paths(&mut page)
     }
 }
 

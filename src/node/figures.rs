@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use weft_control::network::{Mode, Network};
 use weft_proto::v1;
 use weft_vtep::addr::Vni;
+use weft_vtep::path::probe::PathRow;
 use weft_vtep::switch::FdbKind;
 
 use super::Node;
@@ -32,9 +33,14 @@ impl Node {
             agreeing,
             certificate_ends: self.certificate_life().map(|(_, end)| end),
             networks: self.network_figures(),
-            peers: self.session_list().into_iter().map(peer).collect(),
+            peers: self.peer_figures(),
             events: self.events.counts(),
         }
+    }
+
+    fn peer_figures(&self) -> Vec<PeerFigures> {
+        let paths: HashMap<_, _> = self.vtep.paths().into_iter().map(|path| (path.vtep.to_string(), path)).collect();
+        self.session_list().into_iter().map(|session| peer(session, &paths)).collect()
     }
 
     fn network_figures(&self) -> Vec<NetworkFigures> {
@@ -86,8 +92,9 @@ fn members_by_state(members: &[v1::Member]) -> Vec<(&'static str, usize)> {
     states.map(|(name, state)| (name, members.iter().filter(|member| member.state() == state).count())).to_vec()
 }
 
-fn peer(session: v1::Session) -> PeerFigures {
+fn peer(session: v1::Session, paths: &HashMap<String, PathRow>) -> PeerFigures {
     PeerFigures {
+        path: paths.get(&session.address).copied(),
         name: session.peer,
         address: session.address,
         suite: session.suite,

@@ -94,8 +94,14 @@ fn the_healthy_are_not_accused_and_each_fault_is_named() {
     {
         let _rule = Rule::new(b, "udp dport 4789 drop");
         Diagnosis::of(b, db).must_name("firewall", &["udp dport 4789 drop", "UDP 4789"]);
+        // Each says what it sees of the direction.
+        eventually("the other end misses the answers", || {
+            Diagnosis::of(a, da).names("udp-port", &["node2", "shut towards it"])
+                && Diagnosis::of(b, db).names("udp-port", &["node1", "shut towards this host"])
+        });
     }
     Diagnosis::of(b, db).must_not_name("firewall");
+    eventually("answers come again", || !Diagnosis::of(a, da).names("udp-port", &[]));
 
     // Somebody has the network under another number, or in clear.
     send(b, a, &vxlan(0xabcdef), 3);

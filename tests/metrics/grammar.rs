@@ -31,7 +31,7 @@ impl Page {
                 }
                 _ => {
                     let (series, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("no value: {line}"));
-                    assert_eq!(name_of(series), family, "a series outside of its family: {line}");
+                    assert_eq!(page.family_of(series), family, "a series outside of its family: {line}");
                     check_labels(series);
                     let value = value.parse().unwrap_or_else(|_| panic!("no number: {line}"));
                     assert!(page.series.insert(series.to_owned(), value).is_none(), "a series twice: {line}");
@@ -39,6 +39,21 @@ impl Page {
             }
         }
         page
+    }
+
+    /// The family that a series is of: a histogram's has other names.
+    fn family_of<'a>(&self, series: &'a str) -> &'a str {
+        let name = name_of(series);
+        let of_histogram = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| {
+            let family = name.strip_suffix(suffix)?;
+            (self.families.get(family).map(String::as_str) == Some("histogram")).then_some(family)
+        });
+        of_histogram.unwrap_or(name)
+    }
+
+    /// True if there are series of this name.
+    pub(crate) fn knows(&self, name: &str) -> bool {
+        self.families.contains_key(self.family_of(name))
     }
 
     /// The value of a series.

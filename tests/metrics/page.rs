@@ -5,9 +5,28 @@ use std::time::{Duration, Instant, SystemTime};
 use weft::metrics::page::page;
 use weft::metrics::{Figures, MOST, NetworkFigures, PeerFigures};
 use weft_vtep::drops::DropReason;
+use weft_vtep::path::probe::PathRow;
+use weft_vtep::path::rtt::RoundTrips;
 
 use crate::grammar::Page;
 use crate::promtool;
+
+/// A path with three echoes: two of 150 µs, and one of two seconds; a fourth was lost.
+pub(crate) fn path() -> PathRow {
+    let mut trips = RoundTrips::default();
+    for micros in [150, 150, 2_000_000] {
+        trips.add(Duration::from_micros(micros));
+    }
+    PathRow {
+        vtep: "192.0.2.1".parse().unwrap(),
+        latency: trips.latency(),
+        histogram: trips.histogram(),
+        silent: false,
+        echoes: (4, 1),
+        mtu: Some(1400),
+        needed: 1500,
+    }
+}
 
 /// A node with so many networks, endpoints in each, and peers.
 fn node(networks: usize, endpoints: usize, peers: usize) -> Figures {
@@ -30,6 +49,7 @@ fn node(networks: usize, endpoints: usize, peers: usize) -> Figures {
         sealed: 10,
         opened: 20,
         rejected: rejected.map(|reason| (reason.to_owned(), 1)).into(),
+        path: Some(path()),
     };
     Figures {
         node: "n1".to_owned(),
@@ -89,6 +109,14 @@ fn figures_stand_under_their_names() {
         ("weft_session_age_seconds{peer=\"node-0\",address=\"192.0.0.1\"}", 60.0),
         ("weft_session_sealed_datagrams_total{peer=\"node-0\",address=\"192.0.0.1\"}", 10.0),
         ("weft_session_rejected_datagrams_total{peer=\"node-0\",address=\"192.0.0.1\",reason=\"replay\"}", 1.0),
+        ("weft_path_silent{peer=\"node-0\",address=\"192.0.0.1\"}", 0.0),
+        ("weft_path_echoes_lost_total{peer=\"node-0\",address=\"192.0.0.1\"}", 1.0),
+        ("weft_path_mtu_bytes{peer=\"node-0\",address=\"192.0.0.1\"}", 1400.0),
+        ("weft_path_round_trip_seconds_bucket{peer=\"node-0\",address=\"192.0.0.1\",le=\"0.0001\"}", 0.0),
+        ("weft_path_round_trip_seconds_bucket{peer=\"node-0\",address=\"192.0.0.1\",le=\"0.0002\"}", 2.0),
+        ("weft_path_round_trip_seconds_bucket{peer=\"node-0\",address=\"192.0.0.1\",le=\"+Inf\"}", 3.0),
+        ("weft_path_round_trip_seconds_count{peer=\"node-0\",address=\"192.0.0.1\"}", 3.0),
+        ("weft_path_round_trip_seconds_sum{peer=\"node-0\",address=\"192.0.0.1\"}", 2.0003),
         ("weft_events_total{kind=\"member_dead\"}", 2.0),
     ] {
         assert_eq!(page.value(series), value, "{series}");

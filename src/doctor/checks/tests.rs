@@ -21,6 +21,8 @@ fn healthy() -> Facts {
         state: "alive".into(),
         shares_sealed: true,
         has_session: true,
+        heard_seconds: Some(1),
+        echoes: Some(Echoes { rtt_us: Some(90), silent: false, mtu: Some(1500), needed: 1500 }),
         ..Peer::default()
     };
     let network = Network { name: "blue".into(), vni: 4096, sealed: true, mtu: 1418, ..Network::default() };
@@ -165,6 +167,8 @@ fn news_on_its_way_and_peers_that_share_nothing_sealed_are_no_faults() {
     let mut facts = healthy();
     let peer = &mut facts.daemon.as_mut().unwrap().peers[0];
     (peer.tables_differ_seconds, peer.has_session, peer.shares_sealed) = (Some(1), false, false);
+    // Sealed echoes come through where pings do not.
+    (facts.paths[0].small, facts.paths[0].large) = (false, false);
     assert!(all(&facts).iter().all(|finding| finding.state == State::Ok));
 }
 
@@ -174,7 +178,18 @@ fn the_underlay_s_faults() {
     assert_is(&found, "path-mtu", State::Fail, &["\"b\"", "black hole", "1500", "1400"]);
     let found = path(|p| p.known_mtu = Some(1400));
     assert_is(&found, "path-mtu", State::Fail, &["1400", "--mtu"]);
-    assert_is(&path(|p| (p.small, p.large) = (false, false)), "path-mtu", State::Unknown, &["ICMP"]);
+    let unmeasured = only(|f| {
+        (f.paths[0].small, f.paths[0].large) = (false, false);
+        f.daemon.as_mut().unwrap().peers[0].echoes = None;
+    });
+    assert_is(&unmeasured, "path-mtu", State::Unknown, &["ICMP"]);
+    let echoes = |silent, mtu| Some(Echoes { rtt_us: None, silent, mtu: Some(mtu), needed: 1500 });
+    let found = peer(|p| p.echoes = echoes(false, 1380));
+    assert_is(&found, "path-mtu", State::Fail, &["\"b\"", "black hole", "1380", "1500"]);
+    let found = peer(|p| p.echoes = echoes(true, 1500));
+    assert_is(&found, "udp-port", State::Fail, &["\"b\"", "UDP 4789", "towards it"]);
+    let found = peer(|p| (p.echoes, p.heard_seconds) = (echoes(true, 1500), Some(60)));
+    assert_is(&found, "udp-port", State::Fail, &["\"b\"", "towards this host"]);
     assert_is(&path(|p| p.no_neighbour = true), "reachable", State::Fail, &["ARP"]);
     assert_is(&path(|p| p.no_route = Some("unreachable".into())), "reachable", State::Fail, &["ip route"]);
     assert_is(&daemon(|d| d.recent_checksum_errors = 9), "checksums", State::Fail, &["9 UDP datagrams", "ethtool"]);

@@ -1,11 +1,18 @@
 //! The way between VTEPs: what it carries, what stands in it, what it damages.
 
 use super::super::Finding;
-use super::super::facts::{Daemon, Firewall, Network, Obstacle, Path};
+use super::super::facts::{Daemon, Firewall, Network, Obstacle, Path, Peer};
 use super::or_ok;
 
+/// A peer asks for an echo each three seconds; one that was heard longer ago is not heard.
+const LATELY: u64 = 10;
+
+/// What to do about a path that loses large packets without a word.
+const BLACK_HOLE: &str = "raise the MTU on the way and let ICMP \"fragmentation needed\" pass, or make the networks with a \
+                          smaller --mtu";
+
 pub(super) fn check(daemon: &Daemon, paths: &[Path]) -> Vec<Finding> {
-    [reachability(paths), path_mtu(paths), remotes(daemon), checksums(daemon)].concat()
+    [reachability(paths), udp_port(daemon), path_mtu(daemon, paths), remotes(daemon), checksums(daemon)].concat()
 }
 
 /// The host's own packet filter.
@@ -53,10 +60,46 @@ fn reachability(paths: &[Path]) -> Vec<Finding> {
     or_ok(paths.iter().filter_map(judge).collect(), NAME, format!("there is a way to all {} VTEPs", paths.len()))
 }
 
-fn path_mtu(paths: &[Path]) -> Vec<Finding> {
+/// Echoes are asked and answered sealed, on the way that frames take. Each node asks, so that questions of a peer that
+/// arrive tell which direction is shut.
+fn udp_port(daemon: &Daemon) -> Vec<Finding> {
+    const NAME: &str = "udp-port";
+    let port = daemon.vxlan_port;
+    let judge = |peer: &Peer| {
+        let silent = peer.is_active() && peer.echoes?.silent;
+        let arrives = peer.heard_seconds.is_some_and(|seconds| seconds < LATELY);
+        let finding = match (silent, arrives) {
+            (false, _) => return None,
+            (true, true) => Finding::fail(
+                NAME,
+                format!(
+                    "UDP {port} is shut towards it: its datagrams arrive here, and what this node sends is not answered"
+                ),
+                format!("let UDP {port} in on that host and on the way to it; `weft doctor` there names its rules"),
+            ),
+            (true, false) => Finding::fail(
+                NAME,
+                format!("nothing comes from it: UDP {port} is shut towards this host, or both ways"),
+                format!(
+                    "let UDP {port} in here, from any source port; see the finding on the firewall, and look on the way"
+                ),
+            ),
+        };
+        Some(finding.about(&peer.name))
+    };
+    let answering = daemon.peers.iter().filter(|peer| peer.echoes.is_some_and(|echoes| echoes.rtt_us.is_some()));
+    let seen = format!("{} peers answer through the tunnel", answering.count());
+    or_ok(daemon.peers.iter().filter_map(judge).collect(), NAME, seen)
+}
+
+/// What pings found, and where they say nothing what sealed echoes did.
+fn path_mtu(daemon: &Daemon, paths: &[Path]) -> Vec<Finding> {
     const NAME: &str = "path-mtu";
     let judge = |path: &Path| {
         let Path { needed, .. } = path;
+        let peer = daemon.peers.iter().find(|peer| peer.vtep == path.to);
+        let echoes = peer.and_then(|peer| peer.echoes).filter(|echoes| echoes.mtu.is_some() && !echoes.silent);
+        let narrow = echoes.filter(|echoes| echoes.mtu < Some(echoes.needed));
         let lower = path.known_mtu.filter(|mtu| *mtu < u32::from(*needed));
         let finding = match (path.small, path.large, lower, path.largest) {
             _ if path.no_route.is_some() || path.no_neighbour => return None,
@@ -65,14 +108,22 @@ fn path_mtu(paths: &[Path]) -> Vec<Finding> {
                 format!("the way carries packets of {mtu} bytes, and the networks need {needed}"),
                 "raise the underlay's MTU, or make the networks anew with a smaller --mtu",
             ),
+            _ if narrow.is_some() && path.largest.is_none() => Finding::fail(
+                NAME,
+                format!(
+                    "a black hole: sealed datagrams above {} bytes are lost without a word, and the networks need {needed}",
+                    narrow.and_then(|echoes| echoes.mtu).unwrap_or_default()
+                ),
+                BLACK_HOLE,
+            ),
             (true, true, ..) => return None,
+            (false, ..) if echoes.is_some() => return None,
             (true, false, None, largest) => {
                 let passes = largest.map(|size| format!("; {size} still pass")).unwrap_or_default();
                 Finding::fail(
                     NAME,
                     format!("a black hole: packets of {needed} bytes are lost without a word{passes}"),
-                    "raise the MTU on the way and let ICMP \"fragmentation needed\" pass, or make the networks with a smaller \
-                     --mtu",
+                    BLACK_HOLE,
                 )
             }
             (false, ..) => Finding::unknown(

@@ -10,7 +10,7 @@ use weft_proto::v1::doctor_client::DoctorClient;
 use weft_proto::v1::fdb_entry::Place;
 use weft_proto::v1::node_client::NodeClient;
 
-use super::super::facts::{Contested, Daemon, Endpoint, Network, Peer};
+use super::super::facts::{Contested, Daemon, Echoes, Endpoint, Network, Peer};
 use crate::cli::client::answer;
 
 /// Asks for all that the checks look at; the error is a line for people.
@@ -89,7 +89,13 @@ fn peer(peer: v1::ExaminedPeer) -> Peer {
         has_session: peer.has_session,
         tables_differ_seconds: peer.tables_differ_seconds,
         unreachable: peer.unreachable,
+        heard_seconds: peer.heard_seconds,
+        echoes: peer.path.map(echoes),
     }
+}
+
+fn echoes(path: v1::Path) -> Echoes {
+    Echoes { rtt_us: path.rtt_us, silent: path.silent, mtu: path.mtu, needed: path.mtu_needed }
 }
 
 fn endpoint(endpoint: v1::ExaminedEndpoint) -> Endpoint {

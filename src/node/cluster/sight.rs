@@ -16,6 +16,7 @@ use weft_vtep::addr::Vni;
 use weft_vtep::seal::table::Direction;
 
 use super::Membership;
+use super::paths::to_wire;
 use crate::node::Node;
 
 /// How long a peer's control port may take to take a connection.
@@ -44,6 +45,12 @@ impl Node {
         let sending: BTreeSet<u64> =
             rows.iter().filter(|row| row.direction == Direction::Send).map(|row| row.peer.0).collect();
         let mut peers = membership.core.look(|cluster| known(cluster, membership, &sealed));
+        let mut heard: BTreeMap<u64, Duration> = BTreeMap::new();
+        for row in rows.iter().filter(|row| row.direction == Direction::Receive) {
+            let Some(idle) = row.idle else { continue };
+            heard.entry(row.peer.0).and_modify(|least| *least = idle.min(*least)).or_insert(idle);
+        }
+        let paths = self.vtep.paths();
         let mut knocks = JoinSet::new();
         for (node, peer) in peers.iter().filter(|(_, peer)| peer.state != "left") {
             let (node, address) = (*node, peer.control.clone());
@@ -53,6 +60,9 @@ impl Node {
             knocks.join_all().await.into_iter().filter_map(|(node, why)| Some((node, why?))).collect();
         for (node, peer) in &mut peers {
             peer.unreachable = unreachable.remove(node);
+            peer.heard_seconds = heard.get(&node.0).map(Duration::as_secs);
+            let path = paths.iter().find(|path| path.vtep.to_string() == peer.vtep);
+            peer.path = path.map(to_wire);
             peer.has_session = sending.contains(&node.0);
             peer.tables_differ_seconds = self.differs_seconds(*node);
         }

@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::mtu;
-use super::rtt::{Latency, RoundTrips};
+use super::rtt::{Histogram, Latency, RoundTrips};
 use super::search::{Outcome, Search};
 use crate::wire::sealed::{self, Control};
 
@@ -60,6 +60,8 @@ pub struct PathRow {
     pub vtep: IpAddr,
     /// How long it takes; `None` before the first answer.
     pub latency: Option<Latency>,
+    /// How many echoes took how long, since the first.
+    pub histogram: Histogram,
     /// The latest echoes were all lost.
     pub silent: bool,
     /// Echoes for the latency: asked and lost.
@@ -178,6 +180,7 @@ impl Prober {
         let row = |(vtep, path): (&IpAddr, &Path)| PathRow {
             vtep: *vtep,
             latency: path.trips.latency(),
+            histogram: path.trips.histogram(),
             silent: path.lost_in_a_row >= SILENT,
             echoes: (path.asked, path.lost),
             mtu: path.mtu,

@@ -10,11 +10,33 @@ const KEPT: usize = 128;
 /// What a new sample weighs in the smoothed figure: one part of so many (RFC 6298: alpha = 1/8).
 const WEIGHT: u32 = 8;
 
+/// Upper bounds of a histogram's classes in microseconds: from a switch's width to a continent's. What takes longer is in
+/// one more.
+pub const BOUNDS_US: [u32; 11] = [100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 500_000];
+
+/// How many round trips of one path took how long, since its first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Histogram {
+    /// By class: up to each of [`BOUNDS_US`] and above the one before, and at last what took longer.
+    pub counts: [u64; BOUNDS_US.len() + 1],
+    /// All of them together, in microseconds.
+    pub sum_us: u64,
+}
+
+impl Histogram {
+    fn add(&mut self, micros: u32) {
+        let class = BOUNDS_US.iter().position(|bound| micros <= *bound).unwrap_or(BOUNDS_US.len());
+        self.counts[class] += 1;
+        self.sum_us += u64::from(micros);
+    }
+}
+
 /// The round trips of one path, in microseconds.
 #[derive(Clone, Debug)]
 pub struct RoundTrips {
     smoothed: f64,
     kept: [u32; KEPT],
+    histogram: Histogram,
     /// How many there were, those included that are not kept any more.
     count: usize,
 }
@@ -32,7 +54,7 @@ pub struct Latency {
 
 impl Default for RoundTrips {
     fn default() -> Self {
-        RoundTrips { smoothed: 0.0, kept: [0; KEPT], count: 0 }
+        RoundTrips { smoothed: 0.0, kept: [0; KEPT], histogram: Histogram::default(), count: 0 }
     }
 }
 
@@ -42,9 +64,15 @@ impl RoundTrips {
         let micros = u32::try_from(sample.as_micros()).unwrap_or(u32::MAX);
         self.kept[self.count % KEPT] = micros;
         self.count += 1;
+        self.histogram.add(micros);
         let sample = f64::from(micros);
         self.smoothed =
             if self.count == 1 { sample } else { self.smoothed + (sample - self.smoothed) / f64::from(WEIGHT) };
+    }
+
+    /// How many took how long.
+    pub fn histogram(&self) -> Histogram {
+        self.histogram
     }
 
     /// What they come to; `None` before the first.
@@ -86,6 +114,17 @@ mod tests {
     fn one_bad_sample_of_a_hundred_is_not_the_p99_and_two_are() {
         let bad = |count: usize| of((0..100).map(|n| if n < count { 9_000 } else { 100 })).unwrap().p99;
         assert_eq!((bad(1), bad(2)), (Duration::from_micros(100), Duration::from_micros(9_000)));
+    }
+
+    #[test]
+    fn a_sample_is_in_the_first_class_that_holds_it_and_none_is_lost() {
+        let mut trips = RoundTrips::default();
+        for micros in [100, 101, 500_000, 500_001, 4_000_000] {
+            trips.add(Duration::from_micros(micros));
+        }
+        let Histogram { counts, sum_us } = trips.histogram();
+        assert_eq!((counts[0], counts[1], counts[10], counts[11]), (1, 1, 1, 2));
+        assert_eq!((counts.iter().sum::<u64>(), sum_us), (5, 5_000_202));
     }
 
     #[test]

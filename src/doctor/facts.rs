@@ -163,6 +163,8 @@ pub struct Peer {
     pub tables_differ_seconds: Option<u64>,
     /// Why its control port cannot be reached from here.
     pub unreachable: Option<String>,
+    /// By how many milliseconds its clock is ahead of this node's.
+    pub clock_offset_ms: Option<i64>,
     /// Since the last datagram of it was opened, in seconds.
     pub heard_seconds: Option<u64>,
     /// What sealed echoes say of the path to it.

@@ -7,6 +7,7 @@
 mod harness;
 
 mod archive;
+mod clock;
 mod cluster;
 mod keys;
 mod standalone;

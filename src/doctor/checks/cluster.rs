@@ -6,6 +6,10 @@ use super::or_ok;
 
 /// A certificate that ends in less than this should have been renewed long ago: it is, at half of 30 days.
 const SOON: u64 = 7 * 86_400;
+/// Clocks that are kept by NTP differ by milliseconds.
+const CLOCK_WARN_MS: u64 = 5_000;
+/// Certificates are made with an hour's slack, of which this is half.
+const CLOCK_FAIL_MS: u64 = 30 * 60_000;
 /// Tables agree within two seconds of a change. For less long, a difference is news on its way.
 const ON_ITS_WAY: u64 = 2;
 /// From here on it is none.
@@ -15,7 +19,14 @@ pub(super) fn check(daemon: &Daemon, now: u64) -> Vec<Finding> {
     if !daemon.in_cluster {
         return vec![Finding::ok("cluster", "this node stands alone")];
     }
-    let parts = [members(daemon), control_ports(daemon), sessions(daemon), tables(daemon), certificate(daemon, now)];
+    let parts = [
+        members(daemon),
+        control_ports(daemon),
+        sessions(daemon),
+        tables(daemon),
+        certificate(daemon, now),
+        clocks(daemon),
+    ];
     let mut findings = parts.concat();
     findings.push(signers(daemon));
     findings
@@ -48,7 +59,7 @@ fn control_ports(daemon: &Daemon) -> Vec<Finding> {
     const NAME: &str = "control-port";
     let judge = |peer: &Peer| {
         let why = peer.unreachable.as_ref()?;
-        let seen = format!("TCP {} takes no connection from here: {why}", peer.control);
+        let seen = format!("TCP {} takes no call from here: {why}", peer.control);
         let remedy =
             "open that port towards this host, on the way and on the other host; `weft doctor` there names its rules";
         Some(Finding::fail(NAME, seen, remedy).about(&peer.name))
@@ -107,6 +118,52 @@ fn certificate(daemon: &Daemon, now: u64) -> Vec<Finding> {
     } else {
         Finding::ok(NAME, format!("it is good for {}", days(end - now)))
     }]
+}
+
+/// Where all others' clocks differ by the same, it is this host's that is off: the finding is about it then.
+fn clocks(daemon: &Daemon) -> Vec<Finding> {
+    const NAME: &str = "clock";
+    let read = || daemon.peers.iter().filter_map(|peer| Some((peer, peer.clock_offset_ms?)));
+    let judge = |about: &str, ahead: i64| {
+        let off = ahead.unsigned_abs();
+        if off < CLOCK_WARN_MS {
+            return None;
+        }
+        let way = if ahead > 0 { "ahead of" } else { "behind" };
+        let seen = format!("its clock is {} {way} the others'", span(off));
+        let remedy = "set it, and keep it right with chrony or systemd-timesyncd: certificates begin and end by it";
+        let finding =
+            if off < CLOCK_FAIL_MS { Finding::warn(NAME, seen, remedy) } else { Finding::fail(NAME, seen, remedy) };
+        Some(finding.about(about))
+    };
+    let offsets: Vec<i64> = read().map(|(_, offset)| offset).collect();
+    let right = median(&offsets);
+    let here = judge(&daemon.node, -right);
+    let others = read().filter_map(|(peer, offset)| judge(&peer.name, offset - right));
+    let most = offsets.iter().map(|offset| offset.unsigned_abs()).max();
+    let seen = most.map_or_else(
+        || "no other member's clock was read".to_owned(),
+        |most| format!("all are within {} of this host's", span(most)),
+    );
+    or_ok(here.into_iter().chain(others).collect(), NAME, seen)
+}
+
+/// The median of all clocks, this host's included: one wrong clock among three does not move it. Of two, this host's is
+/// taken for right.
+fn median(offsets: &[i64]) -> i64 {
+    let mut all = [offsets, &[0]].concat();
+    all.sort_unstable();
+    let middle = [all[(all.len() - 1) / 2], all[all.len() / 2]];
+    middle.into_iter().min_by_key(|offset| offset.unsigned_abs()).unwrap_or(0)
+}
+
+fn span(ms: u64) -> String {
+    match ms {
+        0..2_000 => format!("{ms} ms"),
+        2_000..120_000 => format!("{} s", ms / 1_000),
+        120_000..7_200_000 => format!("{} min", ms / 60_000),
+        _ => format!("{:.1} h", ms as f64 / 3.6e6),
+    }
 }
 
 fn signers(daemon: &Daemon) -> Finding {

@@ -159,6 +159,13 @@ fn the_cluster_s_faults() {
     );
     assert_is(&daemon(|d| d.certificate = Some((NOW + 3600, NOW + 90_000))), "certificate", State::Fail, &["clock"]);
     assert_is(&daemon(|d| d.certificate = Some((0, NOW + 86_400))), "certificate", State::Warn, &["renewed"]);
+    assert_is(&peer(|p| p.clock_offset_ms = Some(3_600_000)), "clock", State::Fail, &["\"b\"", "60 min ahead"]);
+    assert_is(&peer(|p| p.clock_offset_ms = Some(-9_000)), "clock", State::Warn, &["\"b\"", "9 s behind"]);
+    let both = daemon(|d| {
+        d.peers.push(Peer { name: "c".into(), ..d.peers[0].clone() });
+        d.peers.iter_mut().for_each(|peer| peer.clock_offset_ms = Some(-3_600_000));
+    });
+    assert_is(&both, "clock", State::Fail, &["\"a\"", "60 min ahead"]);
     assert_is(&daemon(|d| d.signers = 1), "signers", State::Warn, &["signer add"]);
 }
 

@@ -89,6 +89,7 @@ fn peer(peer: v1::ExaminedPeer) -> Peer {
         has_session: peer.has_session,
         tables_differ_seconds: peer.tables_differ_seconds,
         unreachable: peer.unreachable,
+        clock_offset_ms: peer.clock_offset_ms,
         heard_seconds: peer.heard_seconds,
         echoes: peer.path.map(echoes),
     }

@@ -23,10 +23,12 @@ use weft_control::transport::join::{Joiner, join};
 use weft_control::transport::listener::Listener;
 use weft_control::transport::refusals::Refusals;
 use weft_control::transport::serve;
+use weft_proto::v1::clock_server::ClockServer;
 use weft_proto::v1::cluster_server::ClusterServer;
 use weft_vtep::seal::suite::Suite;
 
 use super::admission::Desk;
+use super::clock::Teller;
 use super::core::{Core, now};
 use super::peers::FRAME_BYTES;
 use super::service::Service;
@@ -214,7 +216,7 @@ impl Node {
     pub(in crate::node) fn live(self: &Arc<Self>, listener: Listener) -> Option<(oneshot::Sender<()>, JoinHandle<()>)> {
         let membership = self.membership.clone()?;
         let service = ClusterServer::new(Service { node: Arc::clone(self), membership: membership.clone() });
-        let routes = Routes::new(service.max_decoding_message_size(FRAME_BYTES));
+        let routes = Routes::new(service.max_decoding_message_size(FRAME_BYTES)).add_service(ClockServer::new(Teller));
         let desk = Arc::new(Desk { node: Arc::clone(self), membership });
         let (stop, stopped) = oneshot::channel::<()>();
         let node = Arc::clone(self);

@@ -13,6 +13,7 @@ mod admission;
 mod announce;
 pub(super) mod answers;
 mod bridge;
+mod clock;
 mod core;
 mod drive;
 pub(super) mod enter;

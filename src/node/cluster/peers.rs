@@ -22,7 +22,7 @@ use super::streams::{Opened, next};
 use crate::node::Node;
 
 /// How long a call between nodes may take.
-const CALL: Duration = Duration::from_secs(2);
+pub(super) const CALL: Duration = Duration::from_secs(2);
 /// How long a stream that is to end may take to be written.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 /// Membership datagrams on their way at a time, to nodes that are no neighbours. Beyond that they are lost, as datagrams are.
@@ -46,12 +46,22 @@ impl Default for Channels {
 impl Membership {
     /// A client of another member.
     pub(super) async fn client(&self, node: NodeId) -> Result<ClusterClient<Channel>, Status> {
+        Ok(ClusterClient::new(self.channel(node).await?).max_decoding_message_size(FRAME_BYTES))
+    }
+
+    /// A connection to another member, for whichever of its services.
+    pub(super) async fn channel(&self, node: NodeId) -> Result<Channel, Status> {
         let member = self.core.look(|cluster| cluster.members().find(|member| member.node == node));
         let address = member.ok_or_else(|| Status::not_found(format!("node {node} is not known")))?.address;
-        self.client_at(node, address).await
+        self.channel_at(node, address).await
     }
 
     async fn client_at(&self, node: NodeId, address: SocketAddr) -> Result<ClusterClient<Channel>, Status> {
+        let channel = self.channel_at(node, address).await?;
+        Ok(ClusterClient::new(channel).max_decoding_message_size(FRAME_BYTES))
+    }
+
+    async fn channel_at(&self, node: NodeId, address: SocketAddr) -> Result<Channel, Status> {
         let known = self.channels.by_node.lock().unwrap_or_else(PoisonError::into_inner).get(&node).cloned();
         let channel = match known {
             Some((at, channel)) if at == address => channel,
@@ -64,7 +74,7 @@ impl Membership {
                 channel
             }
         };
-        Ok(ClusterClient::new(channel).max_decoding_message_size(FRAME_BYTES))
+        Ok(channel)
     }
 
     /// Makes a call that is bounded in time.

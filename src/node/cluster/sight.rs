@@ -1,11 +1,13 @@
 //! What metrics and the doctor see of a member that nothing else shows.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tonic::Code;
 use weft_control::cluster::Cluster;
 use weft_control::id::NodeId;
 use weft_control::membership::State;
@@ -53,13 +55,16 @@ impl Node {
         let paths = self.vtep.paths();
         let mut knocks = JoinSet::new();
         for (node, peer) in peers.iter().filter(|(_, peer)| peer.state != "left") {
-            let (node, address) = (*node, peer.control.clone());
-            knocks.spawn(async move { (node, knock(&address).await) });
+            let (node, address, membership) = (*node, peer.control.clone(), Arc::clone(membership));
+            knocks.spawn(async move { (node, knock(&membership, node, &address).await) });
         }
-        let mut unreachable: BTreeMap<NodeId, String> =
-            knocks.join_all().await.into_iter().filter_map(|(node, why)| Some((node, why?))).collect();
+        let mut answers: BTreeMap<NodeId, Knocked> = knocks.join_all().await.into_iter().collect();
         for (node, peer) in &mut peers {
-            peer.unreachable = unreachable.remove(node);
+            match answers.remove(node) {
+                Some(Ok(offset)) => peer.clock_offset_ms = offset,
+                Some(Err(why)) => peer.unreachable = Some(why),
+                None => {}
+            }
             peer.heard_seconds = heard.get(&node.0).map(Duration::as_secs);
             let path = paths.iter().find(|path| path.vtep.to_string() == peer.vtep);
             peer.path = path.map(to_wire);
@@ -132,11 +137,20 @@ fn known(cluster: &Cluster, membership: &Membership, sealed: &[Vni]) -> Vec<(Nod
     others.map(peer).collect()
 }
 
-/// Why nobody opens at a peer's control port; nothing if somebody does.
-async fn knock(address: &str) -> Option<String> {
+/// By how much a peer's clock is ahead, where it says so, or why it does not take a call.
+type Knocked = Result<Option<i64>, String>;
+
+/// Knocks at a peer's control port, and asks for the time.
+async fn knock(membership: &Membership, node: NodeId, address: &str) -> Knocked {
     match timeout(KNOCK, TcpStream::connect(address)).await {
-        Ok(Ok(_)) => None,
-        Ok(Err(error)) => Some(error.to_string()),
-        Err(_) => Some(format!("no answer within {} s", KNOCK.as_secs())),
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => return Err(error.to_string()),
+        Err(_) => return Err(format!("no answer within {} s", KNOCK.as_secs())),
+    }
+    match membership.clock_offset(node).await {
+        Ok(offset) => Ok(Some(offset)),
+        // An earlier version does not know the question.
+        Err(status) if status.code() == Code::Unimplemented => Ok(None),
+        Err(status) => Err(status.message().to_owned()),
     }
 }

@@ -82,6 +82,17 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         bundle: Option<PathBuf>,
     },
+    /// Print the completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write manual pages into a directory
+    #[command(hide = true)]
+    Man {
+        /// The directory
+        directory: PathBuf,
+    },
     /// Make new keys with every peer
     Rekey,
     /// Leave the cluster for good
@@ -180,6 +191,9 @@ pub struct UpArgs {
     /// Where the node keeps what it remembers
     #[arg(long, value_name = "DIR", default_value = "/var/lib/weft")]
     pub state_dir: PathBuf,
+    /// The flags of this command as a file; those given here win [default: /etc/weft/weft.toml, if it is there]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// The node's name [default: the host's]
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,

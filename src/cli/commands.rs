@@ -31,7 +31,12 @@ struct Session {
 impl Session {
     async fn run(mut self, command: Command) -> Result<ExitCode> {
         match command {
-            Command::Up(_) | Command::Demo(_) | Command::Doctor { .. } | Command::PluginShim(_) => {
+            Command::Up(_)
+            | Command::Demo(_)
+            | Command::Doctor { .. }
+            | Command::PluginShim(_)
+            | Command::Completions { .. }
+            | Command::Man { .. } => {
                 bail!("this command asks no daemon")
             }
             Command::Network(NetworkCommand::Create(args)) => self.create(args).await?,

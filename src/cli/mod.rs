@@ -8,6 +8,8 @@
 pub mod args;
 pub mod client;
 mod commands;
+mod file;
+mod pages;
 pub mod print;
 mod shim;
 mod up;
@@ -16,18 +18,25 @@ pub mod view;
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use crate::demo::{self, DemoOptions};
 use crate::doctor;
-use args::{Cli, Command, Global};
+use args::{Command, Global};
 
 /// Runs the command that the process's arguments name.
 pub fn main() -> ExitCode {
     // Wrong usage ends in here, with status 2; --help and --version with 0.
-    let cli = Cli::parse();
+    let line: Vec<_> = std::env::args_os().collect();
+    let cli = match file::arguments(line.clone()) {
+        Ok(cli) => cli,
+        Err(error) => {
+            complain(&error);
+            return ExitCode::FAILURE;
+        }
+    };
     let done = match cli.command {
-        Command::Up(args) => up::run(*args, cli.global.socket),
+        Command::Up(args) => up::run(*args, cli.global.socket, line),
+        Command::Completions { shell } => pages::completions(shell),
+        Command::Man { directory } => pages::manual(&directory),
         Command::Demo(args) => demo::run(DemoOptions { nodes: args.nodes, plain: args.plain, seconds: args.seconds }),
         Command::Doctor { bundle } => {
             let Global { socket, json } = cli.global;

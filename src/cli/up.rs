@@ -1,14 +1,16 @@
 //! `weft up`: the daemon in the foreground.
 
+use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use tracing_subscriber::EnvFilter;
 use weft_vtep::seal::suite::Suite;
 
-use super::args::{Docker, SealSuite, UpArgs};
+use super::args::{Command, Docker, SealSuite, UpArgs};
+use super::file;
 use crate::docker;
 use crate::node::config::{Config, Start};
 use crate::node::daemon;
@@ -17,14 +19,37 @@ use crate::node::daemon;
 const LOG: &str = "info,netlink_packet_route=error";
 
 /// Runs the daemon until it is told to end.
-pub(super) fn run(args: UpArgs, socket: PathBuf) -> Result<ExitCode> {
+///
+/// `line` is what it was started with, to be read again with the file when SIGHUP asks for it.
+pub(super) fn run(args: UpArgs, socket: PathBuf, line: Vec<OsString>) -> Result<ExitCode> {
+    let config = config(args, socket)?;
+    let reread = move || {
+        let cli = file::again(line.clone())?;
+        match cli.command {
+            Command::Up(args) => self::config(*args, cli.global.socket),
+            _ => bail!("the command line is not that of `weft up`"),
+        }
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG));
+    let stderr = std::io::stderr;
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_ansi(stderr().is_terminal()).init();
+    // The data plane has its own threads; the control side of one node is little work.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.context("cannot start the daemon's threads")?;
+    let done = runtime.block_on(daemon::run(config, reread));
+    // A thread that waits for standard input, or for the kernel, does not hold up the end.
+    runtime.shutdown_background();
+    done.map(|()| ExitCode::SUCCESS)
+}
+
+fn config(args: UpArgs, socket: PathBuf) -> Result<Config> {
     let start = match (args.join, args.token_file) {
         (Some(host), Some(token_file)) => Start::Join { host, token_file },
         _ if args.bootstrap => Start::Bootstrap { token_out: args.token_out },
         _ if args.standalone => Start::Standalone,
         _ => Start::Remembered,
     };
-    let config = Config {
+    Ok(Config {
         state_dir: std::path::absolute(&args.state_dir).context("cannot use the state directory's path")?,
         socket,
         name: args.name,
@@ -38,17 +63,7 @@ pub(super) fn run(args: UpArgs, socket: PathBuf) -> Result<ExitCode> {
         metrics: args.metrics,
         key_log: args.key_log,
         until_stdin_closes: args.until_stdin_closes,
-    };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG));
-    let stderr = std::io::stderr;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_ansi(stderr().is_terminal()).init();
-    // The data plane has its own threads; the control side of one node is little work.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let runtime = runtime.context("cannot start the daemon's threads")?;
-    let done = runtime.block_on(daemon::run(config));
-    // A thread that waits for standard input, or for the kernel, does not hold up the end.
-    runtime.shutdown_background();
-    done.map(|()| ExitCode::SUCCESS)
+    })
 }
 
 impl From<Docker> for docker::When {

@@ -78,7 +78,7 @@ pub enum When {
 }
 
 /// How the driver is served.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// Whether.
     pub when: When,

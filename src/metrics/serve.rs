@@ -25,6 +25,14 @@ pub struct Bound {
 #[derive(Debug)]
 pub struct Service {
     task: JoinHandle<()>,
+    address: SocketAddr,
+}
+
+impl Service {
+    /// Where it is served.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
 }
 
 impl Drop for Service {
@@ -47,13 +55,14 @@ pub fn bind(address: SocketAddr) -> Result<Bound> {
 /// Serves the page of the node, from its start on.
 pub fn start(bound: Bound, node: &Arc<Node>) -> Result<Service> {
     let listener = tokio::net::TcpListener::from_std(bound.listener).context("cannot serve metrics")?;
+    let address = listener.local_addr().context("cannot serve metrics")?;
     let router = Router::new().route("/metrics", get(metrics)).with_state(Arc::clone(node));
     let task = tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, router).await {
             tracing::error!("metrics are not served any more: {error}");
         }
     });
-    Ok(Service { task })
+    Ok(Service { task, address })
 }
 
 async fn metrics(State(node): State<Arc<Node>>) -> Response {

@@ -31,6 +31,7 @@ use super::examine::Examiner;
 use super::key_log::KeyLog;
 use super::notify::{self, Ending};
 use super::reconcile::PERIOD;
+use super::reload::Reload;
 use super::socket::ApiSocket;
 use super::state::{Identity, Mode, State, StateDir};
 use crate::docker::{self, Driver};
@@ -40,7 +41,9 @@ use crate::metrics;
 const FAREWELL: Duration = Duration::from_secs(3);
 
 /// Runs the daemon until it is told to end.
-pub async fn run(config: Config) -> Result<()> {
+///
+/// `reread` reads the configuration again, when SIGHUP asks for it.
+pub async fn run(config: Config, reread: impl Fn() -> Result<Config>) -> Result<()> {
     check_privileges()?;
     // From here on a signal ends the daemon in order, however early it comes.
     let mut ending = Ending::watch(config.until_stdin_closes)?;
@@ -68,7 +71,8 @@ pub async fn run(config: Config) -> Result<()> {
     }
     let control_port = cluster::listen(&node).await?;
     let (stop, server) = serve(&node, listener)?;
-    let _metrics = metrics.map(|bound| metrics::serve::start(bound, &node)).transpose()?;
+    let metrics = metrics.map(|bound| metrics::serve::start(bound, &node)).transpose()?;
+    let reload = Reload::new(&config, reread, metrics)?;
     let mut ended = tokio::select! {
         ready = get_ready(&node, state, control_port, &config) => ready.map(Some),
         () = ending.wait() => Ok(None),
@@ -82,6 +86,7 @@ pub async fn run(config: Config) -> Result<()> {
                     () = node.over.notified() => {}
                     () = look_after(&node) => {}
                     () = node.keep_samples() => {}
+                    () = reload.follow(&node) => {}
                 }
             }
             Err(error) => ended = Err(error),

@@ -23,6 +23,7 @@ mod notify;
 pub(crate) mod ports;
 mod recent;
 pub mod reconcile;
+mod reload;
 mod restore;
 pub mod socket;
 pub mod state;

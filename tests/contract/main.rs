@@ -3,6 +3,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod configuration;
 mod documents;
 mod endpoints;
 mod local;

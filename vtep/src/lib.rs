@@ -22,4 +22,5 @@ pub mod path;
 pub mod seal;
 pub mod stats;
 pub mod switch;
+mod sync;
 pub mod wire;

@@ -11,6 +11,8 @@
 
 pub mod handshake;
 pub mod key_log;
+#[cfg(all(test, feature = "model"))]
+mod model;
 pub mod pending;
 pub mod replay;
 pub mod session;

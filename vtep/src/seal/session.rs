@@ -4,12 +4,13 @@
 //! ever used twice, and a replay meets the one window there is.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::handshake::SessionKeys;
 use super::replay::Window;
 use super::suite::{Cipher, Suite};
 use crate::drops::DropReason;
+use crate::sync::AtomicU64;
 use crate::wire::sealed::{Header, Kind, LEN, OVERHEAD, TAG};
 
 /// Failed tags after which a lane opens nothing more (draft-irtf-cfrg-aead-limits: the integrity limit).

@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::PeerId;
@@ -18,6 +18,7 @@ use super::handshake::SessionKeys;
 use super::session::{REJECTS, ReceiveLane, SendLane, Tally, Totals};
 use super::suite::Suite;
 use crate::drops::DropReason;
+use crate::sync::Mutex;
 
 /// How long a receive key lives once a newer one is in use: longer than anything stays in an underlay.
 pub const GRACE: Duration = Duration::from_secs(30);

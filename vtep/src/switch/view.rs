@@ -4,8 +4,8 @@
 //! pictures nothing is shared but the forwarding tables.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use crate::addr::{Mac, PortId, Vni};
 use crate::seal::table::Sessions;
@@ -14,6 +14,7 @@ use crate::switch::announce::Announcements;
 use crate::switch::fdb::Fdb;
 use crate::switch::flood::FloodList;
 use crate::switch::neigh::Neighbors;
+use crate::sync::{AtomicU64, Mutex};
 
 /// A local port. `D` is the device behind it; the pure core never looks at it.
 #[derive(Debug)]

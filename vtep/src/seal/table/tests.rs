@@ -1,5 +1,7 @@
 //! Sessions come, are replaced, age and go, in simulated hours; workers take and use their lanes.
 
+mod day;
+
 use std::collections::HashSet;
 
 use super::super::handshake::Terms;

@@ -43,7 +43,8 @@ async fn examine(options: Options) -> Result<ExitCode> {
     if options.json {
         output(&(serde_json::to_string(&report)? + "\n"))?;
     } else {
-        output(&report::text(&findings, std::io::stdout().is_terminal()))?;
+        let archive = options.bundle.map(|path| format!("archive written: {}\n", path.display())).unwrap_or_default();
+        output(&(report::text(&findings, std::io::stdout().is_terminal()) + &archive))?;
     }
     Ok(if report.well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

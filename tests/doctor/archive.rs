@@ -16,7 +16,8 @@ fn the_archive_has_what_helps_and_no_secret() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("bundle.tar.gz");
     let output = daemon.weft(host, &["doctor", "--bundle", path.to_str().unwrap()]).unwrap();
-    assert!(String::from_utf8_lossy(&output.stdout).contains(" ok, "), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains(" ok, ") && said.contains(&format!("archive written: {}", path.display())), "{output:?}");
 
     let file = std::fs::File::open(&path).unwrap();
     let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(file));

@@ -130,6 +130,8 @@ pub struct Daemon {
     pub recent_sent: u64,
     /// UDP datagrams with a wrong checksum that the host received in that time.
     pub recent_checksum_errors: u64,
+    /// Frames that came out of tunnels with a wrong inner checksum in that time.
+    pub recent_damaged_frames: u64,
     /// When its certificate begins and ends, in seconds since 1970.
     pub certificate: Option<(u64, u64)>,
     /// Members that hold the CA's key.

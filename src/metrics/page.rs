@@ -138,6 +138,11 @@ impl Figures {
             "Frames whose source was not learned because the forwarding table is full",
             alone(totals.unlearned),
         )?;
+        page.counter(
+            "weft_damaged_frames",
+            "Frames out of tunnels whose inner checksum is wrong; the endpoint's own stack refuses them",
+            alone(totals.damaged),
+        )?;
         let drops = DropReason::ALL.iter().map(|reason| ([("reason", reason.name())], totals.drops_of(*reason)));
         page.counter("weft_drops", "Frames and datagrams that ended here, by reason", drops)
     }

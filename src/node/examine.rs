@@ -37,6 +37,7 @@ impl Doctor for Examiner {
             recent_tx_frames: minute.frames.0,
             recent_rx_frames: minute.frames.1,
             recent_checksum_errors: minute.checksum_errors,
+            recent_damaged_frames: minute.damaged,
             certificate,
             peers,
             endpoints,

@@ -51,6 +51,8 @@ pub(super) struct LastMinute {
     pub(super) drops: Vec<(DropReason, u64)>,
     /// The host's UDP datagrams with a wrong checksum.
     pub(super) checksum_errors: u64,
+    /// Frames out of tunnels with a wrong inner checksum.
+    pub(super) damaged: u64,
 }
 
 impl Default for Recent {
@@ -94,6 +96,7 @@ impl Recent {
             frames: (totals.tx_frames - oldest.totals.tx_frames, totals.rx_frames - oldest.totals.rx_frames),
             drops: DropReason::ALL.iter().filter_map(more).collect(),
             checksum_errors: checksum_errors.saturating_sub(oldest.checksum_errors),
+            damaged: totals.damaged.saturating_sub(oldest.totals.damaged),
         }
     }
 

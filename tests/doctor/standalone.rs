@@ -29,7 +29,12 @@ fn a_wrong_remote_is_named_and_a_right_one_is_not() {
     diagnosis.must_name("remotes", &["192.0.2.99", "VNI 77", "4789"]);
     assert!(!diagnosis.names("reachable", &["192.0.2.2\""]) && !diagnosis.names("remotes", &["192.0.2.2\""]));
     assert!(!diagnosis.well);
-    let other = Diagnosis::of(b, &daemons[1]);
+    // A frame whose inner UDP checksum is wrong comes from a VTEP that is known.
+    send_inner_damage(a, b);
+    eventually("the damage is counted", || Diagnosis::of(b, &daemons[1]).names("checksums", &["1 frames", "inner"]));
+    let mut other = Diagnosis::of(b, &daemons[1]);
+    other.findings.retain(|finding| finding["check"] != "checksums");
+    other.well = other.complaints().is_empty();
     assert!(other.well && other.complaints().is_empty(), "{:#?}", other.complaints());
 }
 
@@ -47,4 +52,20 @@ fn without_a_daemon_the_host_is_looked_at() {
     assert_eq!(state("daemon"), Some("fail".into()));
     assert_eq!(state("tun"), Some("ok".into()));
     assert_eq!(state("members"), None);
+}
+
+/// Sends a broadcast frame of the network with the VNI 77 whose UDP checksum is wrong.
+fn send_inner_damage(from: &Host, to: &Host) {
+    let ethernet = [&[0xff; 6][..], &[2, 0, 0, 0, 0, 0x42], &[0x08, 0x00]].concat();
+    let mut ip = [0x45, 0, 0, 32, 0, 1, 0, 0, 64, 17, 0, 0, 10, 77, 0, 9, 10, 77, 255, 255];
+    let sum: u32 = ip.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+    let check = !((sum & 0xffff) + (sum >> 16)) as u16;
+    ip[10..12].copy_from_slice(&check.to_be_bytes());
+    let udp = [0x30, 0x39, 0x30, 0x39, 0, 12, 0xba, 0xad, 1, 2, 3, 4];
+    let datagram = [&[0x08, 0, 0, 0, 0, 0, 77, 0][..], &ethernet, &ip, &udp].concat();
+    from.run(|| {
+        let socket = std::net::UdpSocket::bind((from.address, 0)).unwrap();
+        socket.send_to(&datagram, (to.address, 4789)).unwrap();
+    })
+    .unwrap();
 }

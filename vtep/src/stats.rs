@@ -17,6 +17,7 @@ pub struct Counters {
     rx_frames: AtomicU64,
     rx_bytes: AtomicU64,
     unlearned: AtomicU64,
+    damaged: AtomicU64,
     drops: [AtomicU64; DropReason::COUNT],
 }
 
@@ -28,6 +29,7 @@ impl Default for Counters {
             rx_frames: AtomicU64::new(0),
             rx_bytes: AtomicU64::new(0),
             unlearned: AtomicU64::new(0),
+            damaged: AtomicU64::new(0),
             drops: [const { AtomicU64::new(0) }; DropReason::COUNT],
         }
     }
@@ -60,6 +62,12 @@ impl Counters {
         add(&self.unlearned, frames);
     }
 
+    /// Counts frames out of tunnels whose inner checksum is wrong.
+    #[inline]
+    pub fn damaged(&self, frames: u64) {
+        add(&self.damaged, frames);
+    }
+
     /// Counts `frames` frames that ended here.
     #[inline]
     pub fn dropped(&self, reason: DropReason, frames: u64) {
@@ -80,13 +88,23 @@ pub struct Snapshot {
     pub rx_bytes: u64,
     /// Frames that went on though their source address was not learned: the forwarding table is full.
     pub unlearned: u64,
+    /// Frames out of tunnels whose inner transport checksum is wrong: delivered as they are, for the endpoint to refuse.
+    pub damaged: u64,
     /// Frames dropped, by [`DropReason`] as an index.
     pub drops: [u64; DropReason::COUNT],
 }
 
 impl Default for Snapshot {
     fn default() -> Self {
-        Snapshot { tx_frames: 0, tx_bytes: 0, rx_frames: 0, rx_bytes: 0, unlearned: 0, drops: [0; DropReason::COUNT] }
+        Snapshot {
+            tx_frames: 0,
+            tx_bytes: 0,
+            rx_frames: 0,
+            rx_bytes: 0,
+            unlearned: 0,
+            damaged: 0,
+            drops: [0; DropReason::COUNT],
+        }
     }
 }
 
@@ -98,6 +116,7 @@ impl Snapshot {
         self.rx_frames += counters.rx_frames.load(Relaxed);
         self.rx_bytes += counters.rx_bytes.load(Relaxed);
         self.unlearned += counters.unlearned.load(Relaxed);
+        self.damaged += counters.damaged.load(Relaxed);
         for (sum, count) in self.drops.iter_mut().zip(&counters.drops) {
             *sum += count.load(Relaxed);
         }

@@ -200,6 +200,7 @@ fn the_underlay_s_faults() {
     assert_is(&path(|p| p.no_neighbour = true), "reachable", State::Fail, &["ARP"]);
     assert_is(&path(|p| p.no_route = Some("unreachable".into())), "reachable", State::Fail, &["ip route"]);
     assert_is(&daemon(|d| d.recent_checksum_errors = 9), "checksums", State::Fail, &["9 UDP datagrams", "ethtool"]);
+    assert_is(&daemon(|d| d.recent_damaged_frames = 4), "checksums", State::Fail, &["4 frames", "inner"]);
     let found = daemon(|d| d.networks[0].remotes = vec![ip("192.0.2.77")]);
     assert_is(&found, "remotes", State::Warn, &["192.0.2.77", "4096", "4789"]);
     let rule = Obstacle { rule: "inet filter input udp dport 4789 drop".into(), stops: "UDP 4789".into() };

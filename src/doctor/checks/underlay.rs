@@ -158,14 +158,19 @@ fn remotes(daemon: &Daemon) -> Vec<Finding> {
 
 fn checksums(daemon: &Daemon) -> Vec<Finding> {
     const NAME: &str = "checksums";
-    let count = daemon.recent_checksum_errors;
-    vec![if count == 0 {
-        Finding::ok(NAME, "no datagram came with a wrong checksum lately")
-    } else {
-        let window = daemon.window_seconds.max(1);
-        let seen = format!("{count} UDP datagrams came with a wrong checksum in the last {window} s, and were lost");
+    let (outer, inner) = (daemon.recent_checksum_errors, daemon.recent_damaged_frames);
+    let window = daemon.window_seconds.max(1);
+    let outer = (outer > 0).then(|| {
+        let seen = format!("{outer} UDP datagrams came with a wrong checksum in the last {window} s, and were lost");
         let remedy = "an interface's checksum offload is broken, here or on the sender, or the wire damages: try `ethtool -K IF \
                       tx off rx off` on the underlay's";
         Finding::fail(NAME, seen, remedy)
-    }]
+    });
+    let inner = (inner > 0).then(|| {
+        let seen = format!("{inner} frames came out of tunnels with a wrong inner checksum in the last {window} s");
+        let remedy = "who sent them left checksums undone: `ethtool -K IF tx off` on the sending container's or host's interface \
+                      shows it";
+        Finding::fail(NAME, seen, remedy)
+    });
+    or_ok(outer.into_iter().chain(inner).collect(), NAME, format!("none was wrong in the last {window} s"))
 }

@@ -34,6 +34,7 @@ pub(super) async fn ask(channel: Channel) -> Result<Daemon, String> {
         recent_drops: seen.recent_drops,
         recent_sent: seen.recent_tx_frames,
         recent_checksum_errors: seen.recent_checksum_errors,
+        recent_damaged_frames: seen.recent_damaged_frames,
         certificate: seen.certificate.map(|life| (life.not_before, life.not_after)),
         signers: members.iter().filter(|member| member.signer).count(),
         peers: seen.peers.into_iter().map(peer).collect(),

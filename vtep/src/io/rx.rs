@@ -180,6 +180,9 @@ impl Work<'_> {
         let inner = &mut datagram[vxlan::LEN..];
         let Some(segment) = self.view.segments.get(&decapsulated.vni) else { return Err(DropReason::UnknownVni) };
         let check = verify(inner, &layout);
+        if check == Check::Wrong {
+            self.out.counters.damaged(1);
+        }
         clamp_mss(inner, &layout, segment.spec.mtu, check == Check::Partial);
         let frame = Frame {
             port: PortId(0),

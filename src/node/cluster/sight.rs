@@ -52,7 +52,7 @@ impl Node {
             let Some(idle) = row.idle else { continue };
             heard.entry(row.peer.0).and_modify(|least| *least = idle.min(*least)).or_insert(idle);
         }
-        let paths = self.vtep.paths();
+        let (paths, differing) = (self.vtep.paths(), self.differing());
         let mut knocks = JoinSet::new();
         for (node, peer) in peers.iter().filter(|(_, peer)| peer.state != "left") {
             let (node, address, membership) = (*node, peer.control.clone(), Arc::clone(membership));
@@ -69,7 +69,8 @@ impl Node {
             let path = paths.iter().find(|path| path.vtep.to_string() == peer.vtep);
             peer.path = path.map(to_wire);
             peer.has_session = sending.contains(&node.0);
-            peer.tables_differ_seconds = self.differs_seconds(*node);
+            // The samples may not have seen yet that they agree again.
+            peer.tables_differ_seconds = self.differs_seconds(*node).filter(|_| differing.contains(node));
         }
         peers.into_iter().map(|(_, peer)| peer).collect()
     }

@@ -14,6 +14,8 @@ pub(super) fn read(text: &str, wanted: &Wanted) -> Firewall {
             shut = true;
         } else if let Some((chain, conditions, target)) = rule(line).filter(|(chain, ..)| *chain != "FORWARD") {
             match target {
+                // As good as a policy.
+                "DROP" | "REJECT" if table == "filter" && chain == "INPUT" && conditions.is_all() => shut = true,
                 "DROP" | "REJECT" => {
                     if let Some(stops) = conditions.stops(wanted) {
                         firewall.in_the_way.push(Obstacle { rule: format!("iptables -t {table} {line}"), stops });
@@ -104,5 +106,8 @@ mod tests {
         assert_eq!(stops("-A INPUT -p udp -m udp --dport 4789 -j ACCEPT"), ["TCP 7956"]);
         assert!(stops("-A INPUT -s 192.0.2.0/24 -j ACCEPT").is_empty());
         assert!(read_rules("ACCEPT", "").closed.is_empty());
+        let last =
+            read_rules("ACCEPT", "-A INPUT -i lo -j ACCEPT\n-A INPUT -j REJECT --reject-with icmp-host-prohibited");
+        assert_eq!(last.closed.len(), 2, "a last rule that refuses all");
     }
 }

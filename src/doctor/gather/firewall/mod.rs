@@ -61,6 +61,11 @@ impl Conditions {
         any_of_peer.then(|| format!("{}{towards}", self.protocol.as_deref().unwrap_or("all traffic")))
     }
 
+    /// Whether every packet is meant.
+    fn is_all(&self) -> bool {
+        *self == Conditions::default()
+    }
+
     /// Whether a rule that accepts such packets lets this port in from somewhere.
     fn accepts(&self, protocol: &str, port: u16) -> bool {
         let of_protocol = self.protocol.as_deref().is_none_or(|named| named == protocol);

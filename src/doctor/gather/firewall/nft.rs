@@ -21,18 +21,21 @@ pub(super) fn read(json: &str, wanted: &Wanted, by_iptables: bool) -> Firewall {
     };
     let chains: Vec<_> = all.iter().filter_map(|item| item.get("chain")).filter(|chain| !foreign(chain)).collect();
     let rules: Vec<_> = all.iter().filter_map(|item| item.get("rule")).filter(|rule| !foreign(rule)).collect();
+    let refuses = |rule: &Value| expressions(rule).any(|one| one.get("drop").is_some() || one.get("reject").is_some());
     let mut firewall = Firewall::default();
     for rule in &rules {
         let forward = chains.iter().any(|chain| is_of(rule, chain) && chain["hook"] == "forward");
-        let verdict = |name: &str| expressions(rule).any(|expression| expression.get(name).is_some());
-        if forward || !(verdict("drop") || verdict("reject")) {
+        if forward || !refuses(rule) {
             continue;
         }
         if let Some(stops) = conditions(rule).stops(wanted) {
             firewall.in_the_way.push(Obstacle { rule: text(rule), stops });
         }
     }
-    for chain in chains.iter().filter(|chain| chain["hook"] == "input" && chain["policy"] == "drop") {
+    // A last rule that refuses all is as good as a policy.
+    let refuses_all = |chain: &Value| rules.iter().any(|r| is_of(r, chain) && refuses(r) && conditions(r).is_all());
+    let shut = |chain: &&&Value| chain["hook"] == "input" && (chain["policy"] == "drop" || refuses_all(chain));
+    for chain in chains.iter().filter(shut) {
         let beside = |rule: &&&Value| rule["table"] == chain["table"] && rule["family"] == chain["family"];
         let accepts = |rule: &&&Value| expressions(rule).any(|expression| expression.get("accept").is_some());
         let accepting: Vec<_> = rules.iter().filter(beside).filter(accepts).map(|rule| conditions(rule)).collect();
@@ -53,7 +56,9 @@ fn expressions(rule: &Value) -> impl Iterator<Item = &Value> {
 }
 
 fn conditions(rule: &Value) -> Conditions {
-    let mut conditions = Conditions::default();
+    let neutral = ["match", "counter", "log", "accept", "drop", "reject"];
+    let other = |one: &Value| one.as_object().is_some_and(|one| one.keys().any(|key| !neutral.contains(&key.as_str())));
+    let mut conditions = Conditions { narrow: expressions(rule).any(other), ..Conditions::default() };
     for one in expressions(rule).filter_map(|expression| expression.get("match")) {
         let (payload, meta) = (&one["left"]["payload"], &one["left"]["meta"]["key"]);
         let protocol = payload["protocol"].as_str().unwrap_or_default();
@@ -194,5 +199,9 @@ mod tests {
         let subnet = r#"{"match":{"op":"==","left":{"payload":{"protocol":"ip","field":"saddr"}},"right":{"prefix":{"addr":"192.0.2.0","len":24}}}},{"accept":null}"#;
         assert!(stops(&[subnet]).is_empty());
         assert!(read_rules(OPEN, &[established]).closed.is_empty());
+        let last = r#"{"counter":{}},{"reject":{"type":"icmpx"}}"#;
+        assert_eq!(read_rules(OPEN, &[established, last]).closed.len(), 2, "a last rule that refuses all");
+        let limited = r#"{"limit":{"rate":1}},{"drop":null}"#;
+        assert!(read_rules(OPEN, &[limited]).closed.is_empty());
     }
 }

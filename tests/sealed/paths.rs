@@ -8,6 +8,7 @@ use weft::sandbox::devices;
 use weft_vtep::path::probe::{PathNews, PathRow};
 use weft_vtep::seal::suite::Suite;
 
+use crate::harness::content::{self, Talk};
 use crate::harness::{eventually, needs, privileged};
 use crate::{Node, lab, open_session, pair};
 
@@ -61,6 +62,11 @@ fn a_black_hole_is_found_and_measured() {
     let found = |n: usize| path(&nodes[0], &hosts[n]).and_then(|path| path.mtu);
     assert_eq!((found(1), found(2)), (Some(1400), Some(1500)));
     assert!(path(&nodes[0], &hosts[1]).unwrap().latency.is_some(), "small echoes come through");
+    eventually("the other side has found it too", || path(&nodes[1], &hosts[0]).is_some_and(|p| p.mtu == Some(1400)));
+    // Senders are told of it, so that TCP goes on in smaller segments and does not stall.
+    let [from, to] = [0, 1].map(|n: usize| &hosts[n].containers[0]);
+    content::tcp(&from.netns, &to.netns, to.ip(), Talk { write: 60_000, writes: 20 });
+    content::tcp(&from.netns, &to.netns, to.ip6(), Talk { write: 60_000, writes: 20 });
     devices::mtu(switch, "p2", 1500).unwrap();
     open_session(&nodes[0], &nodes[1], Suite::Aes256Gcm, 9);
     told(PathNews::Wide { mtu: 1500 });

@@ -42,9 +42,9 @@ fn told(peer: &str, news: PathNews) -> (&'static str, String) {
         PathNews::Narrow { mtu, needed } => (
             "path_narrow",
             format!(
-                "the path to {peer} loses datagrams above {mtu} bytes without a word, and the networks here need {needed}: \
-                 large packets vanish; let the underlay carry {needed} bytes, or make the networks anew with an --mtu \
-                 that is {} smaller",
+                "the path to {peer} loses datagrams above {mtu} bytes without a word, and the networks here need {needed}; \
+                 containers are told to send smaller packets there, which not all heed: let the underlay carry {needed} \
+                 bytes, or make the networks anew with an --mtu that is {} smaller",
                 needed - mtu
             ),
         ),

@@ -1,11 +1,14 @@
 //! The prober's way to the underlay and back: once a second it says what to ask, the first worker seals that and sends it,
 //! whichever worker opens an answer hands it in.
 //!
-//! The workers only put into lists and take out of them; the [`Prober`] itself they never wait for.
+//! The workers only put into lists and take out of them; the [`Prober`] itself they never wait for. Which paths are narrow
+//! they see in their view.
 
+use std::collections::HashMap;
+use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::Vtep;
@@ -77,16 +80,25 @@ impl Vtep {
     }
 }
 
-/// Asks what is due. About once a second.
+/// Asks what is due, and lets the workers know of narrow paths. About once a second.
 pub(super) fn tick(shared: &Shared) {
     let (_, view) = shared.view.load();
     let now = Duration::from_nanos(shared.now().ns);
     let sessions = view.sessions.sending().map(|session| (session.address, session.index));
     let mut asks = Vec::new();
+    let narrow: HashMap<IpAddr, u16>;
     {
         let mut known = shared.probes.known();
         let Known { prober, news } = &mut *known;
         prober.tick(now, sessions, needed(&view), &mut asks, news);
+        narrow = prober.rows().into_iter().filter_map(|row| Some((row.vtep, row.narrow()?))).collect();
+    }
+    if narrow != *view.narrow {
+        let published = shared.view.update(|view| {
+            view.narrow = Arc::new(narrow);
+            Ok::<_, Infallible>(())
+        });
+        let Ok(()) = published;
     }
     if !asks.is_empty() {
         *lock(&shared.probes.asks) = asks;

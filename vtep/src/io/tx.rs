@@ -218,7 +218,8 @@ impl Step<'_> {
             Forward::Port(id) => self.to_port(id, &hdr, piece, start, count),
             Forward::Vtep(vtep) => {
                 // It is sent all the same: the kernel has the last word, and counts.
-                if let Some(mtu) = self.out.paths.inner_mtu(vtep, segment.spec.sealed)
+                let probed = self.view.narrow.get(&vtep).copied();
+                if let Some(mtu) = self.out.paths.inner_mtu(vtep, segment.spec.sealed, probed)
                     && packet_len > usize::from(mtu)
                     && icmp.allow(self.now.ns)
                 {

@@ -45,11 +45,13 @@ impl Paths {
         reason
     }
 
-    /// The largest inner packet that the path to `vtep` carries, if the path was found to be narrower than it should be.
+    /// The largest inner packet that the path to `vtep` carries, if the path was found to be narrower than it should be: by
+    /// the kernel, or by what was `probed`.
     #[inline]
-    pub(super) fn inner_mtu(&mut self, vtep: IpAddr, sealed: bool) -> Option<u16> {
+    pub(super) fn inner_mtu(&mut self, vtep: IpAddr, sealed: bool, probed: Option<u16>) -> Option<u16> {
         let Paths { narrow, local, vxlan_port, now_s } = self;
-        let path = narrow.mtu(vtep, *now_s, || path_mtu(*local, SocketAddr::new(vtep, *vxlan_port)))?;
+        let told = narrow.mtu(vtep, *now_s, || path_mtu(*local, SocketAddr::new(vtep, *vxlan_port)));
+        let path = told.into_iter().chain(probed).min()?;
         Some(path.saturating_sub(mtu::overhead(vtep.is_ipv6(), sealed)))
     }
 }

@@ -72,6 +72,13 @@ pub struct PathRow {
     pub needed: u16,
 }
 
+impl PathRow {
+    /// The path's MTU, if that is less than what is needed.
+    pub fn narrow(&self) -> Option<u16> {
+        self.mtu.filter(|mtu| *mtu < self.needed)
+    }
+}
+
 /// What changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PathNews {

@@ -4,6 +4,7 @@
 //! pictures nothing is shared but the forwarding tables.
 
 use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
@@ -82,17 +83,24 @@ pub struct View<D> {
     pub ports: HashMap<PortId, Arc<Port<D>>>,
     /// The sessions that sealed networks use.
     pub sessions: Sessions,
+    /// Paths that were found to carry less than the networks need: VTEP and outer MTU.
+    pub narrow: Arc<HashMap<IpAddr, u16>>,
 }
 
 impl<D> Default for View<D> {
     fn default() -> Self {
-        View { segments: HashMap::new(), ports: HashMap::new(), sessions: Sessions::default() }
+        View { segments: HashMap::new(), ports: HashMap::new(), sessions: Sessions::default(), narrow: Arc::default() }
     }
 }
 
 impl<D> Clone for View<D> {
     fn clone(&self) -> Self {
-        View { segments: self.segments.clone(), ports: self.ports.clone(), sessions: self.sessions.clone() }
+        View {
+            segments: self.segments.clone(),
+            ports: self.ports.clone(),
+            sessions: self.sessions.clone(),
+            narrow: self.narrow.clone(),
+        }
     }
 }
 

@@ -14,6 +14,7 @@ mod sample;
 #[path = "support/tunnel.rs"]
 mod tunnel;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -40,6 +41,9 @@ struct Options {
     /// Contestants.
     #[arg(long, env = "WEFT_BENCH_CONTESTANTS", value_delimiter = ',', default_value = ALL)]
     contestants: Vec<Kind>,
+    /// The weft binary of another build, for the contestants before and sealed-before.
+    #[arg(long, env = "WEFT_BENCH_BEFORE")]
+    before: Option<PathBuf>,
     /// Flows of the UDP floods.
     #[arg(long, env = "WEFT_BENCH_FLOWS", default_value_t = 4)]
     flows: usize,
@@ -87,7 +91,9 @@ fn is_there(kind: Kind) -> bool {
 fn run(options: &Options, underlay: Underlay, load: &Load) -> Result<Results> {
     let family = if options.ipv6 { Family::V6 } else { Family::V4 };
     let spec = LabSpec { underlay, family, ..LabSpec::new(2) };
-    let make = |kind: &Kind| Contestant::make(*kind, &spec).with_context(|| format!("cannot set up {kind}"));
+    let make = |kind: &Kind| {
+        Contestant::make(*kind, &spec, options.before.as_deref()).with_context(|| format!("cannot set up {kind}"))
+    };
     let contestants = options.contestants.iter().map(make).collect::<Result<Vec<_>>>()?;
     let mut results = Results::new(underlay, load, options.contestants.clone());
     for round in 0..options.rounds {

@@ -20,10 +20,14 @@ use crate::tunnel::{self, Tunnel};
 pub(crate) enum Kind {
     /// This project's daemon, as built for release: a plain network.
     Weft,
-    /// A cluster of them, and a network sealed by AES-256-GCM.
+    /// The daemon of another build, to tell what a change is worth: a plain network.
+    Before,
+    /// A cluster of this build's daemons, and a network sealed by AES-256-GCM.
     Sealed,
     /// The same, sealed by ChaCha20-Poly1305.
     SealedChacha,
+    /// As [`Kind::Sealed`], of the other build's daemons.
+    SealedBefore,
     /// The kernel's VXLAN device and a bridge, as Docker's overlay driver builds it.
     Kernel,
     /// A blocking read/send_to loop on a plain TAP.
@@ -49,7 +53,9 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Kind::Weft => "weft",
+            Kind::Before => "before",
             Kind::Sealed => "sealed",
+            Kind::SealedBefore => "sealed-before",
             Kind::SealedChacha => "sealed-chacha",
             Kind::Kernel => "kernel",
             Kind::Naive => "naive",
@@ -58,6 +64,8 @@ impl fmt::Display for Kind {
         })
     }
 }
+
+const NO_BUILD: &str = "which build is meant? Say it with --before PATH";
 
 /// An overlay that is ready to be measured.
 pub(crate) struct Contestant {
@@ -72,14 +80,17 @@ pub(crate) struct Contestant {
 pub(crate) type End<'a> = (&'a Netns, IpAddr);
 
 impl Contestant {
-    pub(crate) fn make(kind: Kind, spec: &LabSpec) -> Result<Self> {
+    /// `before` is the daemon of the other build.
+    pub(crate) fn make(kind: Kind, spec: &LabSpec, before: Option<&Path>) -> Result<Self> {
         let vni = Vni::new(77).context("77 is a VNI")?;
         let binary = Path::new(env!("CARGO_BIN_EXE_weft"));
         let lab = Lab::build(spec.clone())?;
         let (mut daemons, mut loops, mut tunnels) = (Vec::new(), Vec::new(), Vec::new());
         match kind {
             Kind::Weft => daemons = overlay::weft(&lab, binary, "bench", vni)?,
+            Kind::Before => daemons = overlay::weft(&lab, before.context(NO_BUILD)?, "bench", vni)?,
             Kind::Sealed => daemons = sealed(&lab, binary, Suite::Aes256Gcm)?,
+            Kind::SealedBefore => daemons = sealed(&lab, before.context(NO_BUILD)?, Suite::Aes256Gcm)?,
             Kind::SealedChacha => daemons = sealed(&lab, binary, Suite::ChaCha20Poly1305)?,
             Kind::Kernel => kernel::overlay(&lab, vni)?,
             Kind::Naive => {

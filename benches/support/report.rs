@@ -9,8 +9,10 @@ use crate::contestant::Kind;
 use crate::sample::{LOSS, Load, METRICS, Sample};
 
 /// What is compared with what: plain with what there was before, sealed with plain and with other people's.
-const RATIOS: [(Kind, Kind); 6] = [
+const RATIOS: [(Kind, Kind); 8] = [
     (Kind::Weft, Kind::Kernel),
+    (Kind::Weft, Kind::Before),
+    (Kind::Sealed, Kind::SealedBefore),
     (Kind::Weft, Kind::Naive),
     (Kind::Sealed, Kind::Weft),
     (Kind::SealedChacha, Kind::Weft),

@@ -33,8 +33,15 @@ impl Load {
 }
 
 /// The metrics, in the order of [`Sample::values`].
-pub(crate) const METRICS: [&str; 6] =
-    ["TCP Gb/s", "CPU-s/GB machine", "CPU-s/GB overlay", "64 B UDP k/s", "lost at 150 k/s %", "ping p50 µs"];
+pub(crate) const METRICS: [&str; 7] = [
+    "TCP Gb/s",
+    "CPU-s/GB machine",
+    "CPU-s/GB overlay",
+    "64 B UDP k/s",
+    "lost at 150 k/s %",
+    "ping p50 µs",
+    "ping p99 µs",
+];
 
 /// The metric that no ratio is made of: the good value is zero.
 pub(crate) const LOSS: usize = 4;
@@ -49,7 +56,8 @@ pub(crate) fn measure(contestant: &Contestant, load: &Load) -> Result<Sample> {
     let [(a, _), (b, address)] = contestant.ends();
     let reached = ping::once(a, address, Duration::from_secs(5))?;
     ensure!(reached.is_some(), "{}: the ends do not reach each other", contestant.kind);
-    let rtt = ping::ping(a, address, &load.ping)?.percentile(50.0);
+    let rtt = ping::ping(a, address, &load.ping)?;
+    let percentile = |p| rtt.percentile(p).map(|rtt| rtt.as_secs_f64() * 1e6);
     let (machine, own) = (machine_time()?, contestant.cpu_time()?);
     let stream = tcp::stream(a, b, address, &load.tcp)?;
     let gigabytes = stream.total_bytes as f64 / 1e9;
@@ -63,7 +71,8 @@ pub(crate) fn measure(contestant: &Contestant, load: &Load) -> Result<Sample> {
         own,
         Some(overload.received_per_s() / 1e3),
         Some(paced.loss() * 100.0),
-        rtt.map(|rtt| rtt.as_secs_f64() * 1e6),
+        percentile(50.0),
+        percentile(99.0),
     ];
     Ok(Sample { values })
 }

@@ -82,6 +82,8 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         bundle: Option<PathBuf>,
     },
+    /// Say what would become of a frame, step by step, here and on the node that it is for; exit 1 if it would not arrive
+    Trace(super::trace::TraceArgs),
     /// Print the completions for a shell
     Completions {
         /// The shell

@@ -12,7 +12,7 @@ use super::args::{
     AttachArgs, Command, CreateArgs, Global, MembersCommand, NetworkCommand, SignerCommand, TokenCommand,
 };
 use super::client::{Client, answer, connect};
-use super::{output, print, view};
+use super::{output, print, trace, view};
 
 /// Runs a command of the client.
 pub(super) fn run(command: Command, global: &Global) -> Result<ExitCode> {
@@ -85,6 +85,11 @@ impl Session {
                 self.show(&neighbors, |n| print::neighbors(n))?;
             }
             Command::Events { follow } => self.events(follow).await?,
+            Command::Trace(args) => {
+                let (trace, status) = trace::ask(&mut self.client, args).await?;
+                self.show(&trace, trace::text)?;
+                return Ok(status);
+            }
             Command::Rekey => {
                 let done = view::Rekeyed::from(answer(self.client.rekey(v1::RekeyRequest {}).await)?);
                 self.show(&done, |d| format!("new keys with {} peers\n", d.peers))?;

@@ -12,6 +12,7 @@ mod file;
 mod pages;
 pub mod print;
 mod shim;
+pub mod trace;
 mod up;
 pub mod view;
 

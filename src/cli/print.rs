@@ -5,7 +5,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use super::view;
 
 /// Rows under a head, in aligned columns, without trailing blanks.
-fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+pub(super) fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_header(head).add_rows(rows);
     for column in table.column_iter_mut() {

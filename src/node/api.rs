@@ -273,6 +273,10 @@ impl NodeService for Api {
             drops,
         }))
     }
+
+    async fn trace(&self, request: Request<v1::TraceRequest>) -> Result<Response<v1::TraceResponse>, Status> {
+        self.node.trace(request.into_inner()).await.map(Response::new).map_err(status)
+    }
 }
 
 fn whole_network(tables: &Tables, network: &Network) -> v1::Network {

@@ -49,6 +49,19 @@ pub enum NodeError {
     /// The state cannot be written.
     #[error(transparent)]
     State(#[from] StateError),
+    /// The endpoint is another network's.
+    #[error(
+        "the endpoint {endpoint} is not on the network {network}: `weft network inspect {network}` lists those that are"
+    )]
+    NotOnNetwork {
+        /// The endpoint.
+        endpoint: String,
+        /// The network.
+        network: String,
+    },
+    /// The kernel forwards there.
+    #[error("{0} is a network of this host, which the kernel forwards: only overlays are traced")]
+    TraceLocal(String),
     /// Too early.
     #[error("the node is not ready yet: it is restoring its endpoints, try again in a moment")]
     NotReady,

@@ -28,6 +28,7 @@ mod restore;
 pub mod socket;
 pub mod state;
 mod tables;
+mod trace;
 pub mod underlay;
 
 pub use cluster::Membership;

@@ -22,6 +22,7 @@ mod sealed;
 #[allow(dead_code)]
 mod stranger;
 mod tokens;
+mod trace;
 
 use std::net::IpAddr;
 use std::path::Path;

@@ -8,6 +8,7 @@ mod modes;
 mod paths;
 mod rekey;
 mod tamper;
+mod trace;
 mod traffic;
 
 use std::net::UdpSocket;

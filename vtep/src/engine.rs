@@ -4,8 +4,11 @@
 //! clock here. The order is the one of RFC 7348 with the checks that a hostile underlay asks for: nothing is learned
 //! from, and nothing delivered of, a datagram before all that is outside of it has been judged.
 
+pub mod watch;
+
 use std::net::IpAddr;
 
+use self::watch::{Step, Watch};
 use crate::addr::{Mac, PortId, Vni};
 use crate::drops::DropReason;
 use crate::frame::{self, ETH_LEN, Layout, Network, Transport, VLAN_LEN};
@@ -63,17 +66,30 @@ pub struct Decapsulated {
     pub layout: Layout,
 }
 
-/// One worker's decisions: its cache of the forwarding tables.
+/// One worker's decisions: its cache of the forwarding tables. `W` follows them; a worker has nobody who does.
 #[derive(Debug)]
-pub struct Engine {
+pub struct Engine<W = ()> {
     cache: Cache,
     unlearned: u64,
+    watch: W,
 }
 
 impl Engine {
     /// An engine with an empty cache; `secret` is random and new at each start.
     pub fn new(secret: u64) -> Self {
-        Engine { cache: Cache::new(secret), unlearned: 0 }
+        Engine::watched(secret, ())
+    }
+}
+
+impl<W: Watch> Engine<W> {
+    /// An engine whose decisions `watch` follows.
+    pub fn watched(secret: u64, watch: W) -> Self {
+        Engine { cache: Cache::new(secret), unlearned: 0, watch }
+    }
+
+    /// Who followed the decisions.
+    pub fn into_watch(self) -> W {
+        self.watch
     }
 
     /// How many frames since the last call went on though there was no room to learn their source address.
@@ -113,9 +129,11 @@ impl Engine {
             return Err(DropReason::TapTruncated);
         }
         let (destination, source) = (frame::destination(frame), frame::source(frame));
+        self.watch.step(Step::Source { mac: source, own: port.mac });
         if source != port.mac {
             self.foreign_source(segment, port, source, now)?;
         }
+        self.watch.step(Step::Size { packet_len, mtu: segment.spec.mtu });
         if packet_len > usize::from(segment.spec.mtu) {
             return Err(DropReason::Oversize);
         }
@@ -124,17 +142,20 @@ impl Engine {
             if segment.spec.managed
                 && let Some(len) = neigh::answer(frame, partial, &segment.neighbors)
             {
+                self.watch.step(Step::Answer);
                 return Ok(Forward::Answer(len));
             }
             None
         } else {
             self.cache.lookup(&segment.fdb, destination)
         };
+        self.watch.step(Step::Destination { mac: destination, place });
         match place {
             Some(Place::Local(id)) if id == port.id => Err(DropReason::NoReceiver),
             Some(Place::Local(id)) => Ok(Forward::Port(id)),
             Some(Place::Vtep(vtep)) => Ok(Forward::Vtep(vtep)),
             None => {
+                self.watch.step(Step::Spread);
                 let forward = spread(segment, destination.is_group())?;
                 if storm.allow(now.ns) { Ok(forward) } else { Err(DropReason::StormLimit) }
             }
@@ -152,6 +173,15 @@ impl Engine {
     ) -> Result<(), DropReason> {
         if !segment.spec.trust_macs || !source.is_station() {
             return Err(DropReason::SourceMacForeign);
+        }
+        if !W::REMEMBERS {
+            let learn = segment.fdb.foresee(source, Place::Local(port.id));
+            self.watch.step(Step::Learn(learn));
+            return match (learn, segment.spec.managed) {
+                (Learn::Refused, _) => Err(DropReason::SourceMacForeign),
+                (Learn::Full, true) => Err(DropReason::StationLimit),
+                _ => Ok(()),
+            };
         }
         match (self.cache.learn(&segment.fdb, source, Place::Local(port.id), now.s), segment.spec.managed) {
             (Learn::Known, _) | (Learn::New | Learn::Moved, false) => Ok(()),
@@ -193,7 +223,9 @@ impl Engine {
         now: Now,
     ) -> Result<Decapsulated, DropReason> {
         let vni = vxlan::parse(datagram)?;
+        self.watch.step(Step::Network(vni));
         let segment = view.segments.get(&vni).ok_or(DropReason::UnknownVni)?;
+        self.watch.step(Step::Mode { sealed: segment.spec.sealed });
         let (source, stranger) = match source {
             Source::Plain(_) if segment.spec.sealed => return Err(DropReason::PlainOnSealed),
             Source::Sealed(_) if !segment.spec.sealed => return Err(DropReason::SealedOnPlain),
@@ -201,9 +233,11 @@ impl Engine {
             Source::Sealed(vtep) => (vtep, DropReason::NotMember),
         };
         let inner = &mut datagram[vxlan::LEN..];
+        self.watch.step(Step::Peer { vtep: source, listed: segment.flood.contains(source) });
         if !segment.flood.contains(source) && !self.lives_at(segment, frame::source(inner), source) {
             return Err(stranger);
         }
+        self.watch.step(Step::Inner);
         if inner.len() < ETH_LEN {
             return Err(DropReason::InnerTruncated);
         }
@@ -215,19 +249,22 @@ impl Engine {
             return Err(DropReason::InnerVlan);
         }
         let layout = Layout::of(inner);
+        self.watch.step(Step::Size { packet_len: inner.len() - layout.l3, mtu: segment.spec.mtu });
         // Larger than the MTU is only what a kernel VTEP on the same machine did not cut, and so did not sum up either.
         if inner.len() - layout.l3 > usize::from(segment.spec.mtu) && !check::looks_partial(inner, &layout) {
             return Err(DropReason::InnerOversize);
         }
         let learns = !segment.spec.managed || segment.flood.is_remote(source);
+        self.watch.step(Step::Station { mac: station, vtep: source });
         if !learns && !self.lives_at(segment, station, source) {
             return Err(self.pretender(segment, station));
         }
         if layout.network != Network::Other {
+            self.watch.step(Step::Ecn { tos });
             ecn::apply(&mut inner[layout.l3..], tos)?;
         }
         if learns {
-            match self.cache.learn(&segment.fdb, station, Place::Vtep(source), now.s) {
+            match self.learn(segment, station, Place::Vtep(source), now) {
                 Learn::Known | Learn::New | Learn::Moved => {}
                 Learn::Refused => return Err(self.pretender(segment, station)),
                 Learn::Full => self.unlearned += 1,
@@ -236,16 +273,32 @@ impl Engine {
         let forward = if destination.is_group() {
             Forward::Flood
         } else {
-            match self.cache.lookup(&segment.fdb, destination) {
+            let place = self.cache.lookup(&segment.fdb, destination);
+            self.watch.step(Step::Destination { mac: destination, place });
+            match place {
                 Some(Place::Local(id)) => Forward::Port(id),
                 None if segment.spec.trust_macs && !segment.spec.managed => Forward::Flood,
                 _ => return Err(DropReason::NotHere),
             }
         };
+        if forward == Forward::Flood {
+            self.watch.step(Step::Spread);
+        }
         if forward == Forward::Flood && segment.ports.is_empty() {
             return Err(DropReason::NotHere);
         }
         Ok(Decapsulated { vni, forward, layout })
+    }
+
+    /// Learns a source address, or in a dry run says what would come of it.
+    #[inline]
+    fn learn<D>(&mut self, segment: &Segment<D>, station: Mac, place: Place, now: Now) -> Learn {
+        if W::REMEMBERS {
+            return self.cache.learn(&segment.fdb, station, place, now.s);
+        }
+        let learn = segment.fdb.foresee(station, place);
+        self.watch.step(Step::Learn(learn));
+        learn
     }
 
     /// True when the control plane says that `station` lives behind `vtep`. That also lets a VTEP in that is no member any

@@ -140,6 +140,10 @@ impl Cluster for Echo {
     ) -> Result<Response<v1::OpenSessionResponse>, Status> {
         Err(Status::unimplemented("not here"))
     }
+
+    async fn trace_frame(&self, _: Request<v1::TraceFrameRequest>) -> Result<Response<v1::TraceFrameResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
 }
 
 /// A served node.

@@ -5,6 +5,7 @@
 //! * [`Core`]: the pure core behind a lock. [`drive`] does what it asks for, [`bridge`] tells the data plane.
 //! * [`peers`], [`streams`]: calls and streams to other nodes. [`service`]: theirs to this one. [`admission`]: newcomers.
 //! * [`sessions`]: keys of the data plane. [`paths`]: what its echoes find.
+//! * [`trace`]: what would become of a frame on another member, and of another member's frame here.
 //! * [`networks`], [`addresses`], [`announce`]: what an attach on this node means for the others. [`answers`]: what the
 //!   user asks about the cluster.
 
@@ -25,6 +26,7 @@ mod sessions;
 mod sight;
 mod store;
 mod streams;
+mod trace;
 mod trusted;
 
 use std::collections::{BTreeSet, HashMap, HashSet};

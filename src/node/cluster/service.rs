@@ -128,9 +128,17 @@ impl Cluster for Service {
         tokio::task::block_in_place(|| self.node.accept_session(&self.membership, peer, &request.into_inner()))
             .map(Response::new)
     }
+
+    async fn trace_frame(
+        &self,
+        request: Request<v1::TraceFrameRequest>,
+    ) -> Result<Response<v1::TraceFrameResponse>, Status> {
+        let peer = peer_of(&request)?;
+        self.node.trace_of_peer(&self.membership, peer, &request.into_inner()).map(Response::new)
+    }
 }
 
-fn vni(number: u32) -> Result<Vni, Status> {
+pub(super) fn vni(number: u32) -> Result<Vni, Status> {
     Vni::new(number).ok_or_else(|| Status::invalid_argument(format!("{number} is not a VNI")))
 }
 

@@ -271,7 +271,7 @@ fn one_peer(
 }
 
 impl Membership {
-    fn vtep_of(&self, node: NodeId) -> Option<IpAddr> {
+    pub(super) fn vtep_of(&self, node: NodeId) -> Option<IpAddr> {
         self.core.look(|cluster| {
             let told = cluster.table().node(node).map(|record| record.address);
             told.or_else(|| cluster.members().find(|member| member.node == node).map(|member| member.address.ip()))

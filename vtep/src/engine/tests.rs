@@ -4,6 +4,7 @@ mod managed;
 
 use std::sync::Arc;
 
+use super::watch::Dry;
 use super::*;
 use crate::addr::Mac;
 use crate::switch::{FdbKind, NetworkSpec};
@@ -54,12 +55,27 @@ fn from_port(engine: &mut Engine, view: &View<()>, number: u32, frame: &[u8]) ->
     let (mut frame, now) = (frame.to_vec(), Now { ns: 1, s: 1 });
     let layout = Layout::of(&frame);
     let len = frame.len().saturating_sub(layout.l3);
-    engine.from_port(segment, &segment.ports[0], &mut frame, &layout, len, false, &mut storm, now)
+    let (mut dry, mut copy, mut bucket) = (Engine::watched(1, Dry::default()), frame.clone(), storm);
+    let rows = segment.fdb.rows();
+    let foreseen = dry.from_port(segment, &segment.ports[0], &mut copy, &layout, len, false, &mut bucket, now);
+    assert_eq!(segment.fdb.rows(), rows, "a dry run changes nothing");
+    let decision = engine.from_port(segment, &segment.ports[0], &mut frame, &layout, len, false, &mut storm, now);
+    // How many stations may still be announced is not asked in a dry run.
+    if decision != Err(DropReason::StationLimit) {
+        assert_eq!((foreseen, copy), (decision, frame), "a dry run comes to the same");
+    }
+    decision
 }
 
 fn from_wire(engine: &mut Engine, view: &View<()>, source: u8, datagram: &[u8]) -> Result<Forward, DropReason> {
     let now = Now { ns: 1, s: 1 };
-    engine.from_wire(view, &mut datagram.to_vec(), Source::Plain(vtep(source)), 0, now).map(|taken| taken.forward)
+    let rows = |view: &View<()>| view.segments.values().flat_map(|segment| segment.fdb.rows()).collect::<Vec<_>>();
+    let (before, mut dry) = (rows(view), Engine::watched(1, Dry::default()));
+    let foreseen = dry.from_wire(view, &mut datagram.to_vec(), Source::Plain(vtep(source)), 0, now);
+    assert_eq!(rows(view), before, "a dry run changes nothing");
+    let taken = engine.from_wire(view, &mut datagram.to_vec(), Source::Plain(vtep(source)), 0, now);
+    assert_eq!(foreseen.map(|taken| taken.forward), taken.map(|taken| taken.forward), "a dry run comes to the same");
+    taken.map(|taken| taken.forward)
 }
 
 #[test]

@@ -15,6 +15,7 @@ pub mod sys;
 mod tap;
 #[cfg(test)]
 mod tests;
+pub mod trace;
 mod tx;
 mod underlay;
 mod wanted;
@@ -109,6 +110,8 @@ const MAX_WORKERS: usize = 16;
 pub struct Vtep {
     shared: Arc<Shared>,
     local: IpAddr,
+    /// The UDP port where tunnels end.
+    port: u16,
     next_port: AtomicU32,
     /// Held by whoever changes networks, ports or what the control plane says of them.
     turn: Mutex<()>,
@@ -166,6 +169,7 @@ impl Vtep {
         let vtep = Vtep {
             shared,
             local: config.local,
+            port: config.port,
             next_port: AtomicU32::new(0),
             turn: Mutex::default(),
             threads: Vec::new(),

@@ -7,6 +7,7 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::uio;
 use tracing::info;
 
@@ -103,6 +104,21 @@ impl Tap {
     pub fn is_alive(&self) -> bool {
         // One byte is refused as too short by a device, and as "bad state" where there is none.
         !matches!(uio::writev(&self.fd, &[IoSlice::new(&[0])]), Err(Errno::EBADFD))
+    }
+}
+
+impl Tap {
+    /// Whether the device would take a frame now; nothing is written.
+    ///
+    /// # Errors
+    /// [`DropReason::TapDown`] for a device that is down or gone. One whose queue is full looks alike for as long as that
+    /// lasts.
+    pub fn takes_frames(&self) -> Result<(), DropReason> {
+        let mut file = [PollFd::new(self.fd.as_fd(), PollFlags::POLLOUT)];
+        let ready = poll(&mut file, PollTimeout::ZERO).unwrap_or(0) > 0;
+        // The driver calls a device writable that is up and has room, and in error one that has vanished.
+        let up = file[0].revents().is_some_and(|events| events == PollFlags::POLLOUT);
+        if ready && up { Ok(()) } else { Err(DropReason::TapDown) }
     }
 }
 

@@ -56,15 +56,21 @@ impl Paths {
     }
 }
 
-/// The MTU of the path to `peer`, as the kernel knows it: its device's, or what a router on the way has said. Only a
-/// connected socket is told.
+/// The MTU of the path to `peer`, as the kernel knows it.
 fn path_mtu(local: IpAddr, peer: SocketAddr) -> Option<u16> {
-    let socket = UdpSocket::bind((local, 0)).ok()?;
-    socket.connect(peer).ok()?;
+    route(local, peer).ok()
+}
+
+/// Whether there is a route to `peer`, and its MTU: its device's, or what a router on the way has said. Only a connected
+/// socket is told. The error is the one that a frame's sender meets.
+pub(super) fn route(local: IpAddr, peer: SocketAddr) -> Result<u16, DropReason> {
+    let refused = |error: io::Error| reason_of(&error);
+    let socket = UdpSocket::bind((local, 0)).map_err(refused)?;
+    socket.connect(peer).map_err(refused)?;
     let (level, name) =
         if peer.is_ipv6() { (libc::IPPROTO_IPV6, libc::IPV6_MTU) } else { (libc::IPPROTO_IP, libc::IP_MTU) };
-    let mtu = get_option(socket.as_fd(), level, name).ok()?;
-    Some(mtu.try_into().unwrap_or(u16::MAX))
+    let mtu = get_option(socket.as_fd(), level, name).map_err(refused)?;
+    Ok(mtu.try_into().unwrap_or(u16::MAX))
 }
 
 fn reason_of(error: &io::Error) -> DropReason {

@@ -242,10 +242,11 @@ mod tests {
                 let cache = &mut caches[usize::from(worker)];
                 match step {
                     Step::Lookup(m) => prop_assert_eq!(cache.lookup(&cached, macs[m]), alone.lookup(macs[m])),
-                    Step::Learn(m, p) => prop_assert_eq!(
-                        cache.learn(&cached, macs[m], place(p), now_s),
-                        alone.learn(macs[m], place(p), now_s)
-                    ),
+                    Step::Learn(m, p) => {
+                        let foreseen = alone.foresee(macs[m], place(p));
+                        prop_assert_eq!(cache.learn(&cached, macs[m], place(p), now_s), foreseen);
+                        prop_assert_eq!(alone.learn(macs[m], place(p), now_s), foreseen);
+                    }
                     Step::Local(m, p) => {
                         let port = PortId(p.into());
                         prop_assert_eq!(cached.set_local(macs[m], port), alone.set_local(macs[m], port));

@@ -207,6 +207,22 @@ impl Fdb {
         answer
     }
 
+    /// What [`Fdb::learn`] would say now; nothing changes.
+    pub fn foresee(&self, mac: Mac, place: Place) -> Learn {
+        match self.map.get(&mac.to_bits()) {
+            Some(entry) if entry.place == place => Learn::Known,
+            Some(entry) if !entry.is_learned() => Learn::Refused,
+            Some(_) => Learn::Moved,
+            None if self.learned() >= self.cap => Learn::Full,
+            None => Learn::New,
+        }
+    }
+
+    /// The row of `mac`.
+    pub fn entry(&self, mac: Mac) -> Option<FdbRow> {
+        self.map.get(&mac.to_bits()).map(|entry| self.row(*entry.key(), entry.value()))
+    }
+
     /// Forgets the learned addresses that were not seen for `ageing_s` seconds, tells `gone` of each, and says how many
     /// those were.
     pub fn age(&self, now_s: u32, ageing_s: u32, gone: impl FnMut(FdbRow)) -> usize {

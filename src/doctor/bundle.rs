@@ -1,7 +1,7 @@
 //! The support archive: what was seen, as files, for whoever helps from afar.
 //!
 //! It holds no secret: nothing of the state directory goes in, and each text is searched for what could be one all the
-//! same ([`redact`]). It does hold addresses and names, which are the operator's to give away: only root can read it.
+//! same (`redact`). It does hold addresses and names, which are the operator's to give away: only root can read it.
 
 use std::fs::OpenOptions;
 use std::io::Write;

@@ -1,7 +1,7 @@
 //! Metrics for Prometheus: what a node knows of itself, as a page that is read every few seconds.
 //!
 //! [`Listen`] says where it is served, [`serve`] serves it. For each request [`Figures`] are taken from the node, and
-//! [`page`] writes them in Prometheus' text format (version 0.0.4); [`process`] adds those of the process. Nothing is
+//! [`page`] writes them in Prometheus' text format (version 0.0.4); `process` adds those of the process. Nothing is
 //! counted here: the counters are the data plane's and the control plane's, and the figures are a copy of them, so a node
 //! that nobody reads pays nothing.
 //!

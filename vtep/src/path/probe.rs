@@ -2,8 +2,8 @@
 //!
 //! Enters: the moment, the send sessions, the size that the networks need, and the answers. Leaves: what to ask
 //! ([`Ask`]), for each path what is known ([`PathRow`]), and what changed ([`PathNews`]). The questions go sealed through
-//! the data plane as frames do ([`Control`](crate::wire::sealed::Control)): what they find is what frames find, whatever
-//! a firewall lets through for others.
+//! the data plane as frames do (`wire::sealed::Control`): what they find is what frames find, whatever a firewall lets
+//! through for others.
 //!
 //! A size is that of the outer IP packet.
 

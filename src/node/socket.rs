@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use nix::sys::stat::{Mode, fchmod};
-use nix::unistd::Group;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 /// The group whose members may ask the node, where the host has it.
@@ -101,17 +100,32 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
 
 /// Lets the group in. Where there is no such group, or it cannot be given the file, the owner stays the only one.
 fn share(path: &Path) {
-    if let Ok(Some(group)) = Group::from_name(GROUP)
-        && std::os::unix::fs::chown(path, None, Some(group.gid.as_raw())).is_ok()
+    let groups = fs::read_to_string("/etc/group").unwrap_or_default();
+    if let Some(group) = group_id(&groups, GROUP)
+        && std::os::unix::fs::chown(path, None, Some(group)).is_ok()
         && let Err(error) = fs::set_permissions(path, fs::Permissions::from_mode(0o660))
     {
         tracing::warn!("cannot open {} to the group {GROUP}: {error}", path.display());
     }
 }
 
+/// The number of a group of this host, from the lines of `/etc/group` (group(5)). Not asked of the C library: linked
+/// statically it loads the host's name services, and crashes in those that were built against another.
+fn group_id(groups: &str, name: &str) -> Option<u32> {
+    let mut lines = groups.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    lines.find(|fields| fields[0] == name).and_then(|fields| fields.get(2)?.parse().ok())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_group_is_found_by_its_whole_name() {
+        let groups = "root:x:0:\nwefts:x:5:a\n\nweft:x:990:a,b\n";
+        assert_eq!((group_id(groups, "weft"), group_id(groups, "wef")), (Some(990), None));
+        assert_eq!((group_id("weft", "weft"), group_id("weft:x:many:", "weft")), (None, None));
+    }
 
     #[test]
     fn a_stale_socket_is_replaced_and_a_live_one_is_not() {

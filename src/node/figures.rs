@@ -1,6 +1,7 @@
 //! The node's figures for its metrics: a copy of counters that are kept elsewhere.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 
 use weft_control::network::{Mode, Network};
 use weft_proto::v1;
@@ -39,7 +40,7 @@ impl Node {
     }
 
     fn peer_figures(&self) -> Vec<PeerFigures> {
-        let paths: HashMap<_, _> = self.vtep.paths().into_iter().map(|path| (path.vtep.to_string(), path)).collect();
+        let paths = self.paths();
         self.session_list().into_iter().map(|session| peer(session, &paths)).collect()
     }
 
@@ -92,9 +93,9 @@ fn members_by_state(members: &[v1::Member]) -> Vec<(&'static str, usize)> {
     states.map(|(name, state)| (name, members.iter().filter(|member| member.state() == state).count())).to_vec()
 }
 
-fn peer(session: v1::Session, paths: &HashMap<String, PathRow>) -> PeerFigures {
+fn peer(session: v1::Session, paths: &HashMap<IpAddr, PathRow>) -> PeerFigures {
     PeerFigures {
-        path: paths.get(&session.address).copied(),
+        path: session.address.parse().ok().and_then(|vtep: IpAddr| paths.get(&vtep)).copied(),
         name: session.peer,
         address: session.address,
         suite: session.suite,

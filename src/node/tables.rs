@@ -7,7 +7,7 @@ use rand::random;
 use tokio::sync::{Notify, OwnedMutexGuard, watch};
 use weft_control::network::Network;
 use weft_control::space::Space;
-use weft_vtep::addr::PortId;
+use weft_vtep::addr::{PortId, Vni};
 use weft_vtep::io::Vtep;
 
 use super::NodeError;
@@ -139,6 +139,11 @@ impl Tables {
             (None, _) => Err(NodeError::NoSuchEndpoint(reference.to_owned())),
             (Some(_), Some(_)) => Err(NodeError::SeveralEndpoints(reference.to_owned())),
         }
+    }
+
+    /// The network with this VNI.
+    pub(super) fn network_of(&self, vni: Vni) -> Option<&Network> {
+        self.networks.values().find(|network| network.vni == vni)
     }
 
     /// The endpoints of a network.

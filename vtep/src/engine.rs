@@ -233,8 +233,9 @@ impl<W: Watch> Engine<W> {
             Source::Sealed(vtep) => (vtep, DropReason::NotMember),
         };
         let inner = &mut datagram[vxlan::LEN..];
-        self.watch.step(Step::Peer { vtep: source, listed: segment.flood.contains(source) });
-        if !segment.flood.contains(source) && !self.lives_at(segment, frame::source(inner), source) {
+        let listed = segment.flood.contains(source);
+        self.watch.step(Step::Peer { vtep: source, listed });
+        if !listed && !self.lives_at(segment, frame::source(inner), source) {
             return Err(stranger);
         }
         self.watch.step(Step::Inner);

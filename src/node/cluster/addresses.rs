@@ -75,7 +75,7 @@ impl Membership {
         vni: Vni,
         judge: impl FnOnce(&mut Blocks, Duration, &Seen<'_>) -> T,
     ) -> Option<T> {
-        let network = node.tables().networks.values().find(|network| network.vni == vni).cloned()?;
+        let network = node.tables().network_of(vni).cloned()?;
         Some(self.with(&network, judge))
     }
 
@@ -196,7 +196,7 @@ impl Membership {
 
     /// Another node's record of an address has come: what was promised to it there is kept.
     pub(super) fn address_recorded(&self, node: &Node, vni: Vni, address: IpAddr, owner: NodeId) {
-        let network = node.tables().networks.values().find(|network| network.vni == vni).map(|n| n.id.clone());
+        let network = node.tables().network_of(vni).map(|network| network.id.clone());
         let Some(network) = network else { return };
         if let Some(blocks) = self.blocks().get_mut(&network) {
             blocks.recorded(address, owner);

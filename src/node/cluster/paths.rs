@@ -1,5 +1,6 @@
 //! What the data plane's echoes find out about the paths to other members, for the user.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 use weft_control::membership::State;
@@ -10,6 +11,11 @@ use super::Membership;
 use crate::node::Node;
 
 impl Node {
+    /// The paths to the VTEPs that this node has sessions with.
+    pub(in crate::node) fn paths(&self) -> HashMap<IpAddr, PathRow> {
+        self.vtep.paths().into_iter().map(|path| (path.vtep, path)).collect()
+    }
+
     /// Tells what has changed, as events.
     pub(super) fn tell_paths(&self, membership: &Membership) {
         for (vtep, news) in self.vtep.path_news() {
@@ -23,8 +29,8 @@ impl Node {
 }
 
 impl Membership {
-    /// The name and VTEP of a peer.
-    fn peer_at(&self, vtep: IpAddr) -> String {
+    /// The name and VTEP of a peer; of one that is no member, the VTEP alone.
+    pub(in crate::node) fn peer_at(&self, vtep: IpAddr) -> String {
         let name = self
             .member_at(vtep)
             .and_then(|node| self.core.look(|cluster| cluster.table().node(node).map(|record| record.name.clone())));

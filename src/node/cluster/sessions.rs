@@ -229,7 +229,7 @@ impl Node {
         for row in self.vtep.session_rows() {
             by_peer.entry(row.peer).or_default().push(row);
         }
-        let paths: HashMap<_, _> = self.vtep.paths().into_iter().map(|path| (path.vtep, path)).collect();
+        let paths = self.paths();
         let one = |(peer, rows): (PeerId, Vec<SessionRow>)| one_peer(membership, NodeId(peer.0), &rows, &paths);
         by_peer.into_iter().filter_map(one).collect()
     }

@@ -1,6 +1,7 @@
 //! What metrics and the doctor see of a member that nothing else shows.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -10,7 +11,6 @@ use tokio::time::timeout;
 use tonic::Code;
 use weft_control::cluster::Cluster;
 use weft_control::id::NodeId;
-use weft_control::membership::State;
 use weft_control::network::Mode;
 use weft_control::table::Key;
 use weft_proto::v1;
@@ -52,7 +52,7 @@ impl Node {
             let Some(idle) = row.idle else { continue };
             heard.entry(row.peer.0).and_modify(|least| *least = idle.min(*least)).or_insert(idle);
         }
-        let (paths, differing) = (self.vtep.paths(), self.differing());
+        let (paths, differing) = (self.paths(), self.differing());
         let mut knocks = JoinSet::new();
         for (node, peer) in peers.iter().filter(|(_, peer)| peer.state != "left") {
             let (node, address, membership) = (*node, peer.control.clone(), Arc::clone(membership));
@@ -66,8 +66,7 @@ impl Node {
                 None => {}
             }
             peer.heard_seconds = heard.get(&node.0).map(Duration::as_secs);
-            let path = paths.iter().find(|path| path.vtep.to_string() == peer.vtep);
-            peer.path = path.map(to_wire);
+            peer.path = peer.vtep.parse().ok().and_then(|vtep: IpAddr| paths.get(&vtep)).map(to_wire);
             peer.has_session = sending.contains(&node.0);
             // The samples may not have seen yet that they agree again.
             peer.tables_differ_seconds = self.differs_seconds(*node).filter(|_| differing.contains(node));
@@ -78,10 +77,8 @@ impl Node {
     /// Addresses that several stations have, and MAC addresses that are frozen.
     pub(in crate::node) fn contested(&self) -> Vec<v1::Contested> {
         let Some(membership) = &self.membership else { return Vec::new() };
-        let names: Vec<_> = self.tables().networks.values().map(|n| (n.vni, n.name.clone())).collect();
-        let network = |vni: Vni| {
-            names.iter().find(|(of, _)| *of == vni).map_or_else(|| format!("VNI {vni}"), |(_, name)| name.clone())
-        };
+        let names: HashMap<_, _> = self.tables().networks.values().map(|n| (n.vni, n.name.clone())).collect();
+        let network = |vni: Vni| names.get(&vni).cloned().unwrap_or_else(|| format!("VNI {vni}"));
         let now = membership.core.now().mono;
         membership.core.look(|cluster| {
             let table = cluster.table();
@@ -118,18 +115,12 @@ fn known(cluster: &Cluster, membership: &Membership, sealed: &[Vni]) -> Vec<(Nod
     let others = cluster.members().filter(|member| member.node != membership.me);
     let peer = |member: weft_control::cluster::Member| {
         let record = table.node(member.node);
-        let state = match member.state {
-            State::Alive => "alive",
-            State::Suspect => "suspect",
-            State::Dead => "dead",
-            State::Left => "left",
-        };
         let peer = v1::ExaminedPeer {
             name: member.name.clone().unwrap_or_else(|| member.node.to_string()),
             id: member.node.to_string(),
             vtep: record.map_or(member.address.ip(), |record| record.address).to_string(),
             control: member.address.to_string(),
-            state: state.to_owned(),
+            state: member.state.to_string(),
             shares_sealed: common(member.node),
             ..Default::default()
         };

@@ -28,12 +28,6 @@ impl Membership {
         let peer = self.member_at(vtep)?;
         Some(self.call(peer, |mut client| async move { client.trace_frame(request).await }).await)
     }
-
-    /// The name of the node with this VTEP; for one that is nobody's, its address.
-    pub(in crate::node) fn name_of(&self, vtep: IpAddr) -> Option<String> {
-        let node = self.member_at(vtep)?;
-        self.core.look(|cluster| cluster.table().node(node).map(|record| record.name.clone()))
-    }
 }
 
 impl Node {

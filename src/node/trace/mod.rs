@@ -21,6 +21,7 @@ use weft_vtep::drops::DropReason;
 use weft_vtep::engine::{Forward, Source};
 
 use self::frame::{Probe, Station};
+use super::state::Endpoint;
 use super::tables::Live;
 use super::{Node, NodeError};
 
@@ -118,7 +119,7 @@ impl Node {
     /// Whether the endpoint can send at all.
     fn trace_sender(&self, leg: &mut Leg, live: &Live) -> Option<PortId> {
         let endpoint = &live.endpoint;
-        let name = format!("{} ({} in {})", endpoint.id, endpoint.ifname, endpoint.netns.display());
+        let name = named(endpoint);
         let Some(port) = live.port else {
             leg.ends("endpoint", format!("{name} has lost its device or namespace"), DropReason::TapDown);
             return None;
@@ -200,10 +201,7 @@ impl Node {
     fn trace_delivery(&self, leg: &mut Leg, port: PortId) -> bool {
         let tables = self.tables();
         let live = tables.endpoints.values().find(|live| live.port.is_some_and(|p| p.id == port));
-        let name = live.map_or_else(
-            || format!("port {}", port.0),
-            |live| format!("{} ({} in {})", live.endpoint.id, live.endpoint.ifname, live.endpoint.netns.display()),
-        );
+        let name = live.map_or_else(|| format!("port {}", port.0), |live| named(&live.endpoint));
         match self.vtep.trace_device(port) {
             Ok(()) => leg.goes_on("deliver", format!("to {name}, which takes frames")),
             Err(reason) => leg.ends("deliver", format!("the interface of {name} is down, or its queue full"), reason),
@@ -268,6 +266,10 @@ impl Node {
         let refused = ports.into_iter().filter(|port| !self.trace_delivery(leg, *port)).count();
         refused == 0
     }
+}
+
+fn named(endpoint: &Endpoint) -> String {
+    format!("{} ({} in {})", endpoint.id, endpoint.ifname, endpoint.netns.display())
 }
 
 impl Asked {

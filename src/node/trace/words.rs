@@ -257,11 +257,9 @@ fn advice(reason: DropReason) -> &'static str {
 }
 
 fn named(node: &Node, vtep: IpAddr) -> String {
-    let name = node.membership.as_ref().and_then(|membership| membership.name_of(vtep));
-    name.map_or_else(|| vtep.to_string(), |name| format!("{name} ({vtep})"))
+    node.membership.as_ref().map_or_else(|| vtep.to_string(), |membership| membership.peer_at(vtep))
 }
 
 fn network_name(node: &Node, vni: Vni) -> String {
-    let tables = node.tables();
-    tables.networks.values().find(|network| network.vni == vni).map(|network| network.name.clone()).unwrap_or_default()
+    node.tables().network_of(vni).map(|network| network.name.clone()).unwrap_or_default()
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::{Blocks, CLAIM_TIME, KEEP_EMPTY, View};
+use super::{Blocks, CLAIM_TIME, HandOver, KEEP_EMPTY, View};
 use crate::id::NodeId;
 
 /// Something that two nodes have that did not see each other. Reported once, for as long as it lasts.
@@ -75,18 +75,20 @@ impl Blocks {
     fn run_out(&mut self, now: Duration, view: &impl View) {
         self.claims.retain(|_, claim| now < claim.since + CLAIM_TIME);
         self.taking.retain(|_, until| now < *until);
-        self.handed_over
-            .retain(|address, promise| now < promise.until && !view.ip_owners(*address).any(|node| node == promise.to));
+        self.handed_over.retain(|address, HandOver { promise, kept_from }| {
+            let recorded = || view.ip_owners(*address).any(|node| node == promise.to);
+            now < promise.until && (now < *kept_from || !recorded())
+        });
         if !self.agreed.is_empty() {
             let recorded: BTreeSet<_> = view.blocks().collect();
             self.agreed.retain(|block, promise| now < promise.until && !recorded.contains(&(*block, promise.to)));
         }
     }
 
-    /// The record of another node's address has come: what was promised to that node is kept, and so is over. To be said
-    /// at once, since the record may be gone again before the next [`Blocks::tick`].
-    pub fn recorded(&mut self, address: IpAddr, node: NodeId) {
-        if self.handed_over.get(&address).is_some_and(|promise| promise.to == node) {
+    /// The record of another node's address has come at `now`: what was promised to that node is kept, and so is over.
+    /// To be said at once, since the record may be gone again before the next [`Blocks::tick`].
+    pub fn recorded(&mut self, now: Duration, address: IpAddr, node: NodeId) {
+        if self.handed_over.get(&address).is_some_and(|given| given.promise.to == node && now >= given.kept_from) {
             self.handed_over.remove(&address);
         }
     }

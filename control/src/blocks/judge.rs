@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::{Blocks, HAND_OVER, PROMISE, Promise, View};
+use super::{Blocks, HAND_OVER, HandOver, PROMISE, Promise, SETTLE, View};
 use crate::id::NodeId;
 
 /// What this node says to another's claim.
@@ -90,7 +90,11 @@ impl Blocks {
         if let Some(node) = self.promised(now, address).filter(|node| *node != from) {
             return TakeVerdict::Denied { holder: format!("the node {}, which is just attaching", view.name(node)) };
         }
-        self.handed_over.insert(address, Promise { to: from, until: now + HAND_OVER });
+        // The asker had it a moment ago: the record of that time may be here, or still be on its way.
+        let again = self.promised(now, address).is_some() || self.other_holder(view, address).is_some();
+        let kept_from = if again { now + SETTLE } else { now };
+        let promise = Promise { to: from, until: now + HAND_OVER };
+        self.handed_over.insert(address, HandOver { promise, kept_from });
         TakeVerdict::Granted
     }
 }

@@ -47,6 +47,8 @@ pub const CLAIM_TIME: Duration = Duration::from_secs(6);
 pub const PROMISE: Duration = Duration::from_secs(15);
 /// How long an address that was handed over waits for its record. The caller makes an interface meanwhile.
 pub const HAND_OVER: Duration = Duration::from_secs(60);
+/// After this long what a node put into the table before it asked for something has come.
+pub const SETTLE: Duration = PROMISE;
 /// How long a block without addresses is kept: the next endpoint is likely to come soon.
 pub const KEEP_EMPTY: Duration = Duration::from_secs(300);
 
@@ -89,7 +91,7 @@ pub struct Blocks {
     /// Addresses that this node is asking other owners for, and until when an answer counts.
     taking: BTreeMap<IpAddr, Duration>,
     agreed: BTreeMap<IpNet, Promise>,
-    handed_over: BTreeMap<IpAddr, Promise>,
+    handed_over: BTreeMap<IpAddr, HandOver>,
     records: VecDeque<Record>,
     reported: BTreeSet<conflict::Subject>,
 }
@@ -117,6 +119,15 @@ struct Claim {
 struct Promise {
     to: NodeId,
     until: Duration,
+}
+
+/// An address of this node's that another was given.
+#[derive(Debug, Clone, Copy)]
+struct HandOver {
+    promise: Promise,
+    /// From when a record of the address by that node is the one that was promised for. Before, it may be the trace of
+    /// an earlier use.
+    kept_from: Duration,
 }
 
 impl Blocks {
@@ -233,7 +244,7 @@ impl Blocks {
 
     /// Another node that was told that it can have this address of this node's.
     fn promised(&self, now: Duration, address: IpAddr) -> Option<NodeId> {
-        self.handed_over.get(&address).filter(|promise| now < promise.until).map(|promise| promise.to)
+        self.handed_over.get(&address).map(|given| given.promise).filter(|promise| now < promise.until).map(|p| p.to)
     }
 
     /// Another node that this one has agreed with about this block.

@@ -199,7 +199,7 @@ impl Membership {
         let network = node.tables().network_of(vni).map(|network| network.id.clone());
         let Some(network) = network else { return };
         if let Some(blocks) = self.blocks().get_mut(&network) {
-            blocks.recorded(address, owner);
+            blocks.recorded(self.core.now().mono, address, owner);
         }
     }
 

@@ -278,16 +278,40 @@ fn a_handed_over_address_returns_when_its_record_goes() {
 }
 
 #[test]
+fn a_record_of_an_earlier_use_does_not_keep_a_promise() {
+    let address = ip("10.1.0.8");
+    let (empty, recorded) = (Table::default(), Table { ips: vec![(address, NodeId(1))], ..Table::default() });
+    // The first use's record is still there, or has not even come, when the same node asks again.
+    for at_the_question in [&recorded, &empty] {
+        let mut owner = share(7, &["10.1.0.0/24"]);
+        owner.restore_block(net("10.1.0.8/29"));
+        assert_eq!(owner.judge_take(T0, &empty, NodeId(1), address), TakeVerdict::Granted);
+        if at_the_question.ips.is_empty() {
+            assert_eq!(owner.judge_take(T0, &empty, NodeId(1), address), TakeVerdict::Granted);
+        } else {
+            owner.recorded(T0, address, NodeId(1));
+            assert_eq!(owner.judge_take(T0, &recorded, NodeId(1), address), TakeVerdict::Granted);
+        }
+        owner.recorded(T0, address, NodeId(1));
+        owner.tick(T0, &recorded);
+        // It is taken back; that of the second use is on its way.
+        assert!(matches!(owner.judge_take(T0, &empty, NodeId(2), address), TakeVerdict::Denied { .. }), "given twice");
+        owner.tick(T0 + SETTLE, &recorded);
+        assert_eq!(owner.judge_take(T0 + SETTLE, &empty, NodeId(2), address), TakeVerdict::Granted);
+    }
+}
+
+#[test]
 fn an_address_that_was_used_only_for_a_moment_is_free_at_once() {
     let mut owner = share(7, &["10.1.0.0/24"]);
     owner.restore_block(net("10.1.0.8/29"));
     let (address, empty) = (ip("10.1.0.8"), Table::default());
     assert_eq!(owner.judge_take(T0, &empty, NodeId(1), address), TakeVerdict::Granted);
-    owner.recorded(address, NodeId(3));
+    owner.recorded(T0, address, NodeId(3));
     assert!(matches!(owner.judge_take(T0, &empty, NodeId(2), address), TakeVerdict::Denied { .. }), "another's record");
-    owner.recorded(address, NodeId(1));
+    owner.recorded(T0, address, NodeId(1));
     assert_eq!(owner.judge_take(T0, &empty, NodeId(2), address), TakeVerdict::Granted);
-    owner.recorded(address, NodeId(2));
+    owner.recorded(T0, address, NodeId(2));
     assert_eq!(attach(&mut owner, &empty, "e1", &["10.1.0.8"]).unwrap(), ["10.1.0.8/24"]);
 }
 
@@ -373,6 +397,14 @@ proptest! {
         world.detach_all_and_wait();
         world.check_nothing_left()?;
     }
+}
+
+/// A node lent an address twice in a row, and the record of the first time was taken for that of the second.
+#[test]
+fn what_is_lent_to_one_node_again_is_lent_to_no_other() {
+    let mut world = world::World::new(2_092_385_137_979_672_872, weather::Weather::Fair);
+    world.run(60);
+    world.check_unique().unwrap();
 }
 
 #[test]

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Builds the binary for images that have nothing else in them, linked statically, and prints its path.
 #
-# The linker warns that getaddrinfo needs glibc's shared libraries. It does not for /etc/hosts and DNS, which glibc has
-# built in since 2.34: `--join HOST` works in an empty image.
+# The linker warns that getaddrinfo needs glibc's shared libraries at run time. Nothing calls it: `--join HOST` has a
+# resolver of its own.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

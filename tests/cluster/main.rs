@@ -10,6 +10,7 @@ mod addresses;
 mod disks;
 mod documents;
 mod joining;
+mod lookup;
 mod members;
 mod moving;
 mod networks;

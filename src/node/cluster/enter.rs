@@ -1,7 +1,7 @@
 //! How a node becomes a member of a cluster, and one again after a restart.
 
 use std::collections::{HashMap, HashSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant, SystemTime};
@@ -19,7 +19,7 @@ use weft_control::security::identity::Identity as Certified;
 use weft_control::security::key::NodeKey;
 use weft_control::security::token::Token;
 use weft_control::security::trust::Trust;
-use weft_control::transport::join::{Joiner, join};
+use weft_control::transport::join::{Joined, Joiner, join};
 use weft_control::transport::listener::Listener;
 use weft_control::transport::refusals::Refusals;
 use weft_control::transport::serve;
@@ -30,13 +30,14 @@ use weft_vtep::seal::suite::Suite;
 use super::admission::Desk;
 use super::clock::Teller;
 use super::core::{Core, now};
+use super::lookup::lookup;
 use super::peers::FRAME_BYTES;
 use super::service::Service;
 use super::trusted::{appointment, ca_object, key_files};
 use super::{Membership, store};
 use crate::node::Node;
 use crate::node::config::{Config, Start};
-use crate::node::state::{CONTROL_PORT, Identity, StateDir};
+use crate::node::state::{Identity, StateDir};
 
 /// How long the token of `--token-out` is good, and that of `weft token create` unless another time is said.
 pub(in crate::node) const TOKEN_LIFE: Duration = Duration::from_secs(24 * 3600);
@@ -100,47 +101,45 @@ async fn joined(
     let text = std::fs::read_to_string(token_file)
         .with_context(|| format!("cannot read the join token from {}", token_file.display()))?;
     let token: Token = text.trim().parse().with_context(|| format!("{}", token_file.display()))?;
-    let mut refusal = None;
-    for address in resolve(host).await? {
-        let mut identity = config.identity(remembered, Some(address.ip()))?;
-        ensure!(
-            identity.advertise.is_ipv4() == address.is_ipv4(),
-            "this node's tunnel address {} is of another address family than {address}, where it is to join",
-            identity.advertise
-        );
-        let (key, name) = (NodeKey::generate(), certified(&identity)?);
-        let protocol = (*PROTOCOL.start(), *PROTOCOL.end());
-        let joiner = Joiner { token: &token, identity: &name, key: &key, protocol };
-        match join(address, joiner).await {
-            Ok(joined) => {
-                if let Some(port) = config.vxlan_port.filter(|port| *port != joined.vxlan_port) {
-                    bail!("the cluster's VXLAN port is {}, not {port}: leave --vxlan-port out", joined.vxlan_port);
-                }
-                identity.vxlan_port = joined.vxlan_port;
-                let saved = Saved { roster: joined.roster, objects: joined.objects };
-                let credentials = joined.credentials;
-                return Ok((identity, Entry { credentials, authority: None, saved, first: Vec::new(), fresh: true }));
-            }
-            Err(error) => refusal = Some(error),
+    let mut refusals = Vec::new();
+    for address in lookup(host).await? {
+        let attempt = match towards(config, remembered, address) {
+            Ok(identity) => join_at(address, &identity, &token).await.map(|joined| (identity, joined)),
+            Err(error) => Err(error),
+        };
+        match attempt {
+            Ok((identity, joined)) => return accepted(config, identity, joined),
+            Err(error) => refusals.push(format!("{error:#}")),
         }
     }
-    match refusal {
-        Some(error) => Err(error.into()),
-        None => bail!("{host} has no address: check --join"),
-    }
+    bail!(refusals.join("; "))
 }
 
-/// The addresses of `HOST`, `HOST:PORT`, `ADDRESS`, `[ADDRESS]:PORT`.
-async fn resolve(host: &str) -> Result<Vec<SocketAddr>> {
-    if let Ok(address) = host.parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(address, CONTROL_PORT)]);
+/// Who this node is to be, if it is to join at this address.
+fn towards(config: &Config, remembered: Option<&Identity>, address: SocketAddr) -> Result<Identity> {
+    let identity = config.identity(remembered, Some(address.ip()))?;
+    ensure!(
+        identity.advertise.is_ipv4() == address.is_ipv4(),
+        "this node's tunnel address {} is of another address family than {address}, where it is to join",
+        identity.advertise
+    );
+    Ok(identity)
+}
+
+async fn join_at(address: SocketAddr, identity: &Identity, token: &Token) -> Result<Joined> {
+    let (key, name) = (NodeKey::generate(), certified(identity)?);
+    let protocol = (*PROTOCOL.start(), *PROTOCOL.end());
+    Ok(join(address, Joiner { token, identity: &name, key: &key, protocol }).await?)
+}
+
+fn accepted(config: &Config, mut identity: Identity, joined: Joined) -> Result<(Identity, Entry)> {
+    if let Some(port) = config.vxlan_port.filter(|port| *port != joined.vxlan_port) {
+        bail!("the cluster's VXLAN port is {}, not {port}: leave --vxlan-port out", joined.vxlan_port);
     }
-    if let Ok(address) = host.parse::<SocketAddr>() {
-        return Ok(vec![address]);
-    }
-    let with_port = if host.contains(':') { host.to_owned() } else { format!("{host}:{CONTROL_PORT}") };
-    let found = tokio::net::lookup_host(&with_port).await;
-    Ok(found.with_context(|| format!("cannot find the host {host} of --join"))?.collect())
+    identity.vxlan_port = joined.vxlan_port;
+    let saved = Saved { roster: joined.roster, objects: joined.objects };
+    let credentials = joined.credentials;
+    Ok((identity, Entry { credentials, authority: None, saved, first: Vec::new(), fresh: true }))
 }
 
 impl Entry {

@@ -18,6 +18,7 @@ mod clock;
 mod core;
 mod drive;
 pub(super) mod enter;
+mod lookup;
 mod networks;
 mod paths;
 mod peers;

@@ -12,6 +12,7 @@
 //! In come frames, changes of the table (noticed by its version) and the time; out come frames ([`Exchange::poll`]).
 //! Streams may break at any frame; nothing here depends on one arriving.
 
+mod flights;
 mod peer;
 mod repair;
 #[cfg(test)]

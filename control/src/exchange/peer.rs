@@ -6,6 +6,7 @@ use std::time::Duration;
 use weft_proto::v1;
 use weft_proto::v1::frame::Kind;
 
+use super::flights::Flights;
 use super::{Config, frame};
 use crate::id::{NodeId, Origin};
 use crate::objects::Objects;
@@ -34,18 +35,10 @@ struct Mark {
     complete: bool,
 }
 
-/// A part that is on its way.
-struct Flight {
-    origin: Origin,
-    to: u64,
-    bytes: usize,
-    since: Duration,
-}
-
 /// A neighbour.
 pub(super) struct Peer {
     marks: BTreeMap<NodeId, Mark>,
-    flights: VecDeque<Flight>,
+    flights: Flights,
     /// Origins with something to send.
     backlog: BTreeSet<NodeId>,
     barred: BTreeMap<NodeId, Duration>,
@@ -69,7 +62,7 @@ impl Peer {
         let phase = config.digest.mul_f64((me.0 ^ peer.0.rotate_left(17)) as u8 as f64 / 256.0);
         Peer {
             marks: BTreeMap::new(),
-            flights: VecDeque::new(),
+            flights: Flights::default(),
             backlog: BTreeSet::new(),
             barred: BTreeMap::new(),
             since: now,
@@ -110,11 +103,11 @@ impl Peer {
 
     /// It said in its vector where it stands with a log.
     pub(super) fn stands(&mut self, now: Duration, patience: Duration, origin: Origin, at: &v1::Position) {
-        self.expire(now, patience);
+        self.flights.expire(now, patience);
         let same = at.incarnation == origin.incarnation;
         let settled = same && at.hash != 0;
         // What is on its way has not arrived yet: a log that goes well does not go back.
-        let flies = self.flights.iter().any(|flight| flight.origin == origin);
+        let flies = self.flights.has_of(origin);
         let mark = self.mark(origin);
         if flies && mark.sent > at.applied {
             return;
@@ -142,16 +135,12 @@ impl Peer {
     }
 
     pub(super) fn on_ack(&mut self, origin: Origin, applied: u64) {
-        self.flights.retain(|flight| {
-            flight.origin.node != origin.node
-                || (flight.origin.incarnation == origin.incarnation && flight.to > applied)
-        });
+        self.flights.land(origin, applied);
     }
 
     /// True if it has said that it has all of this origin's log that there is now.
     pub(super) fn is_told(&self, origin: NodeId, table: &Table) -> bool {
-        let flies = self.flights.iter().any(|flight| flight.origin.node == origin);
-        self.table == table.version() && !self.backlog.contains(&origin) && !flies
+        self.table == table.version() && !self.backlog.contains(&origin) && !self.flights.has(origin)
     }
 
     /// True if something waits for the window or for the next batch.
@@ -204,8 +193,8 @@ impl Peer {
             let next = if to < objects.version() { to } else { 0 };
             out.push_back((name, frame(Kind::Objects(v1::Objects { objects: some, next }))));
         }
-        self.expire(now, config.patience);
-        let mut room = config.window_bytes.saturating_sub(self.flights.iter().map(|flight| flight.bytes).sum());
+        self.flights.expire(now, config.patience);
+        let mut room = config.window_bytes.saturating_sub(self.flights.bytes());
         while let Some(node) = self.backlog.first().copied() {
             if room == 0 {
                 return;
@@ -234,14 +223,9 @@ impl Peer {
             }
             let bytes = prost::Message::encoded_len(&part);
             room = room.saturating_sub(bytes);
-            self.flights.push_back(Flight { origin, to: part.to, bytes, since: now });
+            self.flights.start(now, origin, part.to, bytes);
             out.push_back((name, frame(Kind::Delta(part))));
         }
-    }
-
-    /// What is on its way for so long was lost.
-    fn expire(&mut self, now: Duration, patience: Duration) {
-        self.flights.retain(|flight| now.saturating_sub(flight.since) < patience);
     }
 
     fn mark(&mut self, origin: Origin) -> &mut Mark {

@@ -1,11 +1,13 @@
 //! The JSON documents of a node in a cluster, field by field: whoever reads them in a script depends on them.
 
 use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 use weft::lab::LabSpec;
 
-use crate::harness::{eventually, privileged};
+use crate::harness::{eventually, privileged, weft};
 use crate::{BLUE, Cluster, text};
 
 fn fields(document: &Value) -> BTreeSet<&str> {
@@ -141,5 +143,34 @@ fn tokens_rekey_and_events() {
     }
     let joined: Vec<_> = events.iter().filter(|event| event["kind"] == "member_joined").collect();
     let id = text(&cluster.json(1, "status")["id"]);
-    assert!(joined.len() == 1 && text(&joined[0]["text"]).contains(&id), "{events:?}");
+    assert!(joined.len() == 1 && text(&joined[0]["text"]) == format!("node node2 ({id}) joined"), "{events:?}");
+}
+
+#[test]
+fn events_are_followed_one_document_to_a_line() {
+    privileged!();
+    let mut cluster = Cluster::begun(LabSpec::new(2));
+    let mut command = Command::new(weft());
+    command.args(["--socket", "/run/weft/weft.sock", "--json", "events", "--follow"]).stdout(Stdio::piped());
+    let mut follower = cluster.host(0).spawn(&mut command).unwrap();
+    let lines = BufReader::new(follower.stdout.take().unwrap()).lines();
+    let token = cluster.token(0);
+    cluster.join(1, 0, &token);
+    cluster.converge();
+    cluster.crash(1);
+    // It ends at what it waits for: a follower that says nothing more blocks until the daemon ends it.
+    let mut followed = Vec::new();
+    for line in lines {
+        let event: Value = serde_json::from_str(&line.unwrap()).unwrap();
+        assert_eq!(fields(&event), BTreeSet::from(["number", "time", "kind", "text"]));
+        followed.push(event);
+        if followed.last().unwrap()["kind"] == "member_dead" {
+            break;
+        }
+    }
+    assert_eq!(rows(&cluster.json(0, "events"))[..followed.len()], followed);
+    assert!(followed.iter().any(|event| event["kind"] == "member_joined"), "{followed:?}");
+    // And with the daemon it ends.
+    cluster.stop(0);
+    eventually("the follower ends", || follower.try_wait().unwrap().is_some());
 }

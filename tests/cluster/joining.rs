@@ -39,6 +39,14 @@ fn ten_nodes_reach_each_other_plain() {
     all_pairs(10, &["--plain"]);
 }
 
+/// Above 16 nodes not everybody is everybody's neighbour: what one says goes on by others.
+#[test]
+#[ignore = "takes minutes: it is among the full counts"]
+fn thirty_nodes_reach_each_other_sealed() {
+    privileged!();
+    all_pairs(30, &[]);
+}
+
 #[test]
 fn nodes_reach_each_other_over_an_ipv6_underlay_without_offloads() {
     privileged!();

@@ -45,6 +45,34 @@ fn a_network_is_seen_everywhere_and_removed_from_anywhere() {
     assert_ne!(again["id"], made["id"]);
 }
 
+/// A range of eight addresses is shared by three nodes to the last one, and nothing outside it is given out unasked.
+#[test]
+fn a_range_bounds_what_is_given_out_but_not_what_is_asked_for() {
+    privileged!();
+    let cluster = Cluster::bare(LabSpec::new(3));
+    cluster.json(0, "network create blue --subnet 10.1.0.0/16 --ip-range 10.1.7.8/29");
+    let subnets = |n: usize| cluster.json(n, "network inspect blue")["subnets"].clone();
+    for n in [0, 1, 2] {
+        eventually("all have it", || shown(&cluster, n).len() == 1);
+        assert_eq!(subnets(n)[0]["ip_range"], "10.1.7.8/29");
+    }
+    let mut holders = Vec::new();
+    let mut given = std::collections::BTreeSet::new();
+    for n in [0, 1, 2, 0, 1, 2, 0, 1] {
+        let netns = weft::sandbox::Netns::anonymous().unwrap();
+        let attached = cluster.json(n, &format!("attach blue --netns {}", netns.path().display()));
+        holders.push(netns);
+        assert!(given.insert(text(&attached["ips"][0])), "{attached} was given twice: {given:?}");
+    }
+    let all: std::collections::BTreeSet<_> = (8..16).map(|last| format!("10.1.7.{last}/16")).collect();
+    assert_eq!(given, all);
+    let netns = weft::sandbox::Netns::anonymous().unwrap();
+    let said = cluster.refused(2, &format!("attach blue --netns {}", netns.path().display()));
+    assert!(said.contains("10.1.7.8/29") || said.contains("address"), "{said}");
+    let asked = cluster.json(2, &format!("attach blue --netns {} --ip 10.1.200.1", netns.path().display()));
+    assert_eq!(asked["ips"][0], "10.1.200.1/16");
+}
+
 /// Two nodes that could not hear of each other's network in time: one keeps the name, the other is kept too.
 #[test]
 fn a_name_that_two_nodes_give_at_once_is_given_to_one_and_nothing_is_lost() {

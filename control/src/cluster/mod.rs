@@ -55,6 +55,8 @@ pub struct Cluster {
     /// What nodes were said to be before their own records came.
     presented: BTreeMap<NodeId, NodeRecord>,
     refusals: BTreeMap<NodeId, Duration>,
+    /// New nodes whose joining is told as soon as they have a name, or then.
+    unnamed: BTreeMap<NodeId, Duration>,
     neighbours_stale: bool,
     roster_changed: bool,
     next_tick: Duration,
@@ -78,6 +80,7 @@ impl Cluster {
             random,
             presented: BTreeMap::new(),
             refusals: BTreeMap::new(),
+            unnamed: BTreeMap::new(),
             neighbours_stale: false,
             roster_changed: false,
             next_tick: now.mono + TICK,
@@ -333,6 +336,7 @@ impl Cluster {
             self.next_tick = mono + TICK;
             self.table.tick(mono);
             self.objects.tick(now.wall_ms);
+            self.tell_unnamed(mono);
             if std::mem::take(&mut self.roster_changed) {
                 self.outputs.push_back(Output::SaveRoster);
             }

@@ -9,7 +9,9 @@ use crate::objects::ObjectChange;
 use crate::table::{Change, NodeRecord};
 
 /// A pause that people should hear of.
-const NOTEWORTHY: std::time::Duration = std::time::Duration::from_secs(1);
+const NOTEWORTHY: Duration = Duration::from_secs(1);
+/// How long the news of a newcomer waits for its name, which its own record brings.
+const NAMELESS: Duration = Duration::from_secs(2);
 
 impl Cluster {
     pub(super) fn act(&mut self, mono: Duration, action: Action) {
@@ -17,6 +19,7 @@ impl Cluster {
             Action::Send { to, address, datagram } => self.send(to, address, datagram),
             Action::Changed { now, state, before } => self.member_changed(mono, now, state, before),
             Action::Forgotten(node) => {
+                self.unnamed.remove(&node);
                 self.presented.remove(&node);
                 self.refusals.remove(&node);
                 self.roster_changed = true;
@@ -43,12 +46,30 @@ impl Cluster {
             self.neighbours_stale = true;
         }
         self.roster_changed = true;
-        let who = self.who(now.node);
-        if let Some(event) = event(who, &now, state, before) {
-            self.outputs.push_back(Output::Event(event));
+        match event(self.who(now.node), &now, state, before) {
+            Some(Event::Joined(Who { node, name: None })) => drop(self.unnamed.insert(node, mono + NAMELESS)),
+            Some(event) => {
+                self.tell_joined(now.node);
+                self.outputs.push_back(Output::Event(event));
+            }
+            None => {}
         }
         let member = self.member(&now, state);
         self.outputs.push_back(Output::MemberChanged(member));
+    }
+
+    /// Tells that a node joined, if that is still to be told.
+    fn tell_joined(&mut self, node: NodeId) {
+        if self.unnamed.remove(&node).is_some() {
+            let event = Event::Joined(self.who(node));
+            self.outputs.push_back(Output::Event(event));
+        }
+    }
+
+    /// Tells of newcomers whose names do not come.
+    pub(super) fn tell_unnamed(&mut self, mono: Duration) {
+        let due: Vec<_> = self.unnamed.iter().filter(|(_, at)| **at <= mono).map(|(node, _)| *node).collect();
+        due.into_iter().for_each(|node| self.tell_joined(node));
     }
 
     pub(super) fn object_changed(&mut self, change: ObjectChange) {
@@ -66,6 +87,7 @@ impl Cluster {
                 }
                 self.presented.remove(node);
                 self.roster_changed = true;
+                self.tell_joined(*node);
                 None
             }
             Change::MacFrozen { vni, mac, owner } => {

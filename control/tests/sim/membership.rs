@@ -26,6 +26,18 @@ fn nodes_that_join_one_after_the_other_all_see_each_other() {
         }
         let took = within(&mut world, secs(5), members);
         assert!(took <= secs(3), "{took:?}");
+        // Everybody is told of the others by name, once.
+        for (node, it) in world.nodes.iter().enumerate() {
+            let joined = it.events.iter().filter_map(|(_, event)| match event {
+                Event::Joined(who) => Some(who.name.clone().unwrap_or_else(|| who.to_string())),
+                _ => None,
+            });
+            let mut joined: Vec<_> = joined.collect();
+            let mut others: Vec<_> = (0..20).filter(|other| *other != node).map(|other| format!("n{other}")).collect();
+            joined.sort();
+            others.sort();
+            assert_eq!(joined, others, "node {node}");
+        }
     });
 }
 

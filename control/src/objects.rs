@@ -33,30 +33,34 @@ pub enum Kind {
     Ca,
     /// A node that holds the CA's key.
     Signer,
+    /// What only a later version of the program knows: it is kept, passed on and compared, and means nothing here.
+    Other(i32),
 }
 
 impl Kind {
-    /// All kinds.
+    /// All kinds that this program knows.
     pub const ALL: [Kind; 5] = [Kind::Network, Kind::Token, Kind::Denied, Kind::Ca, Kind::Signer];
 
     fn from_wire(kind: i32) -> Option<Kind> {
-        match v1::ObjectKind::try_from(kind).ok()? {
-            v1::ObjectKind::Unspecified => None,
-            v1::ObjectKind::Network => Some(Kind::Network),
-            v1::ObjectKind::Token => Some(Kind::Token),
-            v1::ObjectKind::Denied => Some(Kind::Denied),
-            v1::ObjectKind::Ca => Some(Kind::Ca),
-            v1::ObjectKind::Signer => Some(Kind::Signer),
+        match v1::ObjectKind::try_from(kind) {
+            Ok(v1::ObjectKind::Unspecified) => None,
+            Ok(v1::ObjectKind::Network) => Some(Kind::Network),
+            Ok(v1::ObjectKind::Token) => Some(Kind::Token),
+            Ok(v1::ObjectKind::Denied) => Some(Kind::Denied),
+            Ok(v1::ObjectKind::Ca) => Some(Kind::Ca),
+            Ok(v1::ObjectKind::Signer) => Some(Kind::Signer),
+            Err(_) => (kind > 0).then_some(Kind::Other(kind)),
         }
     }
 
-    fn to_wire(self) -> v1::ObjectKind {
+    fn to_wire(self) -> i32 {
         match self {
-            Kind::Network => v1::ObjectKind::Network,
-            Kind::Token => v1::ObjectKind::Token,
-            Kind::Denied => v1::ObjectKind::Denied,
-            Kind::Ca => v1::ObjectKind::Ca,
-            Kind::Signer => v1::ObjectKind::Signer,
+            Kind::Network => v1::ObjectKind::Network.into(),
+            Kind::Token => v1::ObjectKind::Token.into(),
+            Kind::Denied => v1::ObjectKind::Denied.into(),
+            Kind::Ca => v1::ObjectKind::Ca.into(),
+            Kind::Signer => v1::ObjectKind::Signer.into(),
+            Kind::Other(kind) => kind,
         }
     }
 }
@@ -83,8 +87,8 @@ impl Default for Limits {
 /// Why an object is not taken. Nothing has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ObjectRefused {
-    /// The kind is none that this program knows.
-    #[error("an object of an unknown kind")]
+    /// The kind is none that any version can have.
+    #[error("an object of no kind")]
     Kind,
     /// The id is empty, too long, or holds control characters.
     #[error("an object's id is empty, too long, or holds control characters")]
@@ -303,7 +307,7 @@ fn print(kind: Kind, id: &str, object: &Object) -> u64 {
 
 fn to_wire(kind: Kind, id: &str, object: &Object) -> v1::Object {
     v1::Object {
-        kind: kind.to_wire().into(),
+        kind: kind.to_wire(),
         id: id.to_owned(),
         clock: object.clock,
         writer: object.writer.0,
@@ -368,7 +372,7 @@ mod tests {
         let good = v1::Object { kind: 1, id: "blue".into(), clock: 9, writer: 2, value: Some(vec![1; 8]) };
         let refused = [
             (v1::Object { kind: 0, ..good.clone() }, ObjectRefused::Kind),
-            (v1::Object { kind: 99, ..good.clone() }, ObjectRefused::Kind),
+            (v1::Object { kind: -1, ..good.clone() }, ObjectRefused::Kind),
             (v1::Object { id: "bluer".into(), ..good.clone() }, ObjectRefused::Id),
             (v1::Object { id: String::new(), ..good.clone() }, ObjectRefused::Id),
             (v1::Object { id: "a\n".into(), ..good.clone() }, ObjectRefused::Id),

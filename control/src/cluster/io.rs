@@ -1,12 +1,13 @@
 //! What enters and leaves a [`Cluster`](super::Cluster).
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use bytes::Bytes;
 use weft_proto::v1;
 
-use super::Event;
+use super::{Event, PROTOCOL};
 use crate::exchange;
 use crate::id::{NodeId, Origin};
 use crate::membership::State;
@@ -41,14 +42,23 @@ pub struct Saved {
 }
 
 /// What may be set.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Config {
+    /// The versions of the protocol that this node speaks: [`PROTOCOL`], but for tests of upgrades to come.
+    pub protocol: RangeInclusive<u32>,
     /// Bounds on the table.
     pub table: table::Limits,
     /// Bounds on the cluster's objects.
     pub objects: objects::Limits,
     /// How tables are kept equal.
     pub exchange: exchange::Config,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let (table, objects, exchange) = Default::default();
+        Config { protocol: PROTOCOL, table, objects, exchange }
+    }
 }
 
 /// What a cluster is told. Those from a peer come with the node that its certificate names.

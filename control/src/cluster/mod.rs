@@ -46,6 +46,7 @@ const REFUSALS_EVERY: Duration = Duration::from_secs(60);
 /// A node's view of its cluster.
 pub struct Cluster {
     me: Me,
+    protocol: RangeInclusive<u32>,
     membership: Membership,
     links: Links,
     table: Table,
@@ -87,6 +88,7 @@ impl Cluster {
             goodbye_at: None,
             left: false,
             outputs: VecDeque::new(),
+            protocol: config.protocol,
             me,
         };
         let record = Value::Node(Box::new(cluster.me.record.clone()));
@@ -102,8 +104,8 @@ impl Cluster {
     /// The first frame of each of this node's streams.
     pub fn hello(&self) -> v1::Hello {
         v1::Hello {
-            protocol_min: *PROTOCOL.start(),
-            protocol_max: *PROTOCOL.end(),
+            protocol_min: *self.protocol.start(),
+            protocol_max: *self.protocol.end(),
             incarnation: self.me.origin.incarnation,
             name: self.me.record.name.clone(),
             version: self.me.record.version.clone(),
@@ -223,7 +225,7 @@ impl Cluster {
     }
 
     fn connected(&mut self, mono: Duration, peer: NodeId, hello: &v1::Hello) {
-        let (theirs, ours) = ((hello.protocol_min, hello.protocol_max), (*PROTOCOL.start(), *PROTOCOL.end()));
+        let (theirs, ours) = ((hello.protocol_min, hello.protocol_max), (*self.protocol.start(), *self.protocol.end()));
         if theirs.0 > ours.1 || theirs.1 < ours.0 {
             let who = self.who(peer);
             self.disconnect(mono, peer);

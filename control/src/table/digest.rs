@@ -58,6 +58,7 @@ pub(super) fn record(seq: u64, key: &Key, value: &Value) -> u64 {
         Key::Ip(_, ip) => print.number(4).bytes(&super::wire::octets(*ip)),
         Key::Block(_, net) => print.number(5).bytes(&super::wire::octets(net.addr())).number(net.prefix_len().into()),
         Key::Name(_, name) => print.number(6).bytes(name.as_bytes()),
+        Key::Other(other) => print.number(7).number(other.vni.into()).number(other.kind.into()).bytes(&other.data),
     };
     let print = match value {
         Value::Member | Value::Block => print,
@@ -69,6 +70,7 @@ pub(super) fn record(seq: u64, key: &Key, value: &Value) -> u64 {
             .number(node.signer.into()),
         Value::Mac(mobility) => print.number(mobility.sequence.into()).number(mobility.orderly.into()),
         Value::Ip(mac) => print.number(mac.to_bits()),
+        Value::Other(data) => print.bytes(data),
         Value::Name(ips) => ips.iter().fold(print, |print, ip| print.bytes(&super::wire::octets(*ip))),
     };
     print.end()

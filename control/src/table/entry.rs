@@ -23,18 +23,31 @@ pub enum Key {
     Block(Vni, IpNet),
     /// A name that containers resolve.
     Name(Vni, Box<str>),
+    /// Something that a later version of the program knows of. It is kept, passed on and compared, and means nothing here.
+    Other(Box<OtherKey>),
+}
+
+/// What a later version has a record about.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct OtherKey {
+    /// The network's number, where it is about one; else 0.
+    pub vni: u32,
+    /// Which of the later version's kinds.
+    pub kind: u32,
+    /// What the later version makes sense of.
+    pub data: Box<[u8]>,
 }
 
 impl Key {
     /// True for what each origin says of itself, so that two origins never claim the same.
     pub(super) fn is_own(&self) -> bool {
-        matches!(self, Key::Node | Key::Member(_))
+        matches!(self, Key::Node | Key::Member(_) | Key::Other(_))
     }
 
     /// The network that the key is about.
     pub fn vni(&self) -> Option<Vni> {
         match self {
-            Key::Node => None,
+            Key::Node | Key::Other(_) => None,
             Key::Member(vni) | Key::Mac(vni, _) | Key::Ip(vni, _) | Key::Block(vni, _) | Key::Name(vni, _) => {
                 Some(*vni)
             }
@@ -57,6 +70,8 @@ pub enum Value {
     Block,
     /// Of [`Key::Name`]: the addresses, in the origin's order.
     Name(Vec<IpAddr>),
+    /// Of [`Key::Other`].
+    Other(Box<[u8]>),
 }
 
 impl Value {
@@ -70,6 +85,7 @@ impl Value {
                 | (Key::Ip(..), Value::Ip(_))
                 | (Key::Block(..), Value::Block)
                 | (Key::Name(..), Value::Name(_))
+                | (Key::Other(_), Value::Other(_))
         )
     }
 }
@@ -115,6 +131,8 @@ pub struct Limits {
     pub label_bytes: usize,
     /// Addresses of one name.
     pub addresses: usize,
+    /// The longest key, and the longest value, of a kind that a later version knows, in bytes.
+    pub other_bytes: usize,
 }
 
 impl Default for Limits {
@@ -127,6 +145,7 @@ impl Default for Limits {
             name_bytes: 253,
             label_bytes: 64,
             addresses: 64,
+            other_bytes: 1024,
         }
     }
 }

@@ -31,7 +31,7 @@ use ipnet::IpNet;
 use weft_vtep::addr::Vni;
 
 pub use apply::Outcome;
-pub use entry::{Change, Key, Limits, Mobility, NodeRecord, PutError, Value};
+pub use entry::{Change, Key, Limits, Mobility, NodeRecord, OtherKey, PutError, Value};
 pub use log::Standing;
 pub use wire::Refused;
 

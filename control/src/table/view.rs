@@ -29,6 +29,7 @@ pub(super) enum Look {
     Block(bool),
     Node(Option<Box<NodeRecord>>),
     Name(Vec<IpAddr>),
+    Nothing,
 }
 
 impl Table {
@@ -152,6 +153,7 @@ impl Table {
                 _ => None,
             })),
             Key::Name(..) => Look::Name(self.addresses(head)),
+            Key::Other(_) => Look::Nothing,
         }
     }
 

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use weft_proto::v1;
 use weft_vtep::addr::{Mac, Vni};
 
-use super::entry::{Key, Limits, Mobility, NodeRecord, Value};
+use super::entry::{Key, Limits, Mobility, NodeRecord, OtherKey, Value};
 
 /// The highest sequence number of a log and the highest incarnation. At a million operations a second it lasts for
 /// two thousand years, so more is no number that a node has counted to.
@@ -109,6 +109,10 @@ fn text(text: String, longest: usize) -> Result<String, Refused> {
     if fits { Ok(text) } else { Err(Refused::Text) }
 }
 
+fn other(data: Vec<u8>, limits: &Limits) -> Result<Box<[u8]>, Refused> {
+    if data.len() <= limits.other_bytes { Ok(data.into()) } else { Err(Refused::Quota) }
+}
+
 /// A record's key.
 pub fn key(key: v1::Key, limits: &Limits) -> Result<Key, Refused> {
     use v1::key::Of;
@@ -116,9 +120,15 @@ pub fn key(key: v1::Key, limits: &Limits) -> Result<Key, Refused> {
     if let Of::Node(yes) = of {
         return if key.vni != 0 { Err(Refused::Vni) } else { yes.then_some(Key::Node).ok_or(Refused::Missing) };
     }
+    if let Of::Other(v1::Other { kind, data }) = of {
+        if key.vni > Vni::MAX {
+            return Err(Refused::Vni);
+        }
+        return Ok(Key::Other(Box::new(OtherKey { vni: key.vni, kind, data: other(data, limits)? })));
+    }
     let vni = Vni::new(key.vni).ok_or(Refused::Vni)?;
     Ok(match of {
-        Of::Node(_) => Key::Node,
+        Of::Node(_) | Of::Other(_) => return Err(Refused::Kind),
         Of::Member(yes) => yes.then_some(Key::Member(vni)).ok_or(Refused::Missing)?,
         Of::Mac(octets) => Key::Mac(vni, mac(&octets)?),
         Of::Ip(octets) => Key::Ip(vni, host(&octets)?),
@@ -142,6 +152,7 @@ pub fn value(key: &Key, value: v1::Value, limits: &Limits) -> Result<Value, Refu
             Value::Mac(Mobility { sequence, orderly })
         }
         (_, Some(Of::Ip(octets))) => Value::Ip(mac(&octets)?),
+        (_, Some(Of::Other(data))) => Value::Other(other(data, limits)?),
         (_, Some(Of::Name(v1::Addresses { addresses }))) => {
             if addresses.is_empty() || addresses.len() > limits.addresses {
                 return Err(Refused::Quota);
@@ -188,6 +199,10 @@ fn key_out(key: &Key) -> v1::Key {
         Key::Ip(_, ip) => Of::Ip(octets(*ip)),
         Key::Block(_, net) => Of::Block(prefix_out(*net)),
         Key::Name(_, name) => Of::Name(name.to_string()),
+        Key::Other(other) => {
+            let of = Of::Other(v1::Other { kind: other.kind, data: other.data.to_vec() });
+            return v1::Key { vni: other.vni, of: Some(of) };
+        }
     };
     v1::Key { vni: key.vni().map_or(0, Vni::get), of: Some(of) }
 }
@@ -201,6 +216,7 @@ fn value_out(value: &Value) -> v1::Value {
             Some(Of::Mac(v1::Mobility { sequence: *sequence, orderly: *orderly }))
         }
         Value::Ip(mac) => Some(Of::Ip(mac.octets().to_vec())),
+        Value::Other(data) => Some(Of::Other(data.to_vec())),
         Value::Name(ips) => Some(Of::Name(v1::Addresses { addresses: ips.iter().map(|ip| octets(*ip)).collect() })),
     };
     v1::Value { of }
@@ -214,10 +230,15 @@ pub fn check(key: &Key, value: &Value, limits: &Limits) -> Result<(), Refused> {
 
 /// What a record's texts and lists add to its size on the wire, in bytes.
 pub(super) fn extra_bytes(key: &Key, value: Option<&Value>) -> usize {
-    let key = if let Key::Name(_, name) = key { name.len() } else { 0 };
+    let key = match key {
+        Key::Name(_, name) => name.len(),
+        Key::Other(other) => other.data.len(),
+        _ => 0,
+    };
     let value = match value {
         Some(Value::Node(record)) => record.name.len() + record.version.len(),
         Some(Value::Name(ips)) => 20 * ips.len(),
+        Some(Value::Other(data)) => data.len(),
         _ => 0,
     };
     key + value

@@ -16,4 +16,5 @@ mod net;
 mod seeds;
 mod spread;
 mod streams;
+mod upgrade;
 mod world;

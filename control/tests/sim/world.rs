@@ -3,13 +3,17 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use weft_control::cluster::{Cluster, Config, Event, Input, Me, Now, Output, Saved};
+use weft_control::cluster::{Cluster, Config, Event, Input, Me, Now, Output, PROTOCOL, Saved};
 use weft_control::id::{NodeId, Origin};
 use weft_control::membership::random::SplitMix;
 use weft_control::objects::Kind;
 use weft_control::table::{Change, Key, NodeRecord, Value};
+
+use prost::Message as _;
+use weft_proto::v1;
 
 use crate::net::Net;
 use crate::streams::{Flow, Streams};
@@ -24,6 +28,8 @@ pub(crate) struct Node {
     /// None: it is down.
     pub(crate) cluster: Option<Cluster>,
     pub(crate) incarnation: u64,
+    /// Which versions its program speaks.
+    pub(crate) protocol: RangeInclusive<u32>,
     /// What it has: the truth that all tables are compared with.
     pub(crate) records: BTreeMap<Key, Value>,
     pub(crate) events: Vec<(Duration, Event)>,
@@ -105,6 +111,7 @@ impl World {
             id: NodeId(random.number()),
             cluster: None,
             incarnation: 0,
+            protocol: PROTOCOL,
             records: BTreeMap::new(),
             events: Vec::new(),
             saved: Saved::default(),
@@ -153,7 +160,8 @@ impl World {
         let it = &mut self.nodes[node];
         it.incarnation += 1;
         let me = Me { origin: Origin { node: it.id, incarnation: it.incarnation }, record: record(node) };
-        it.cluster = Some(Cluster::new(Config::default(), me, it.saved.clone(), now, seed));
+        let config = Config { protocol: it.protocol.clone(), ..Config::default() };
+        it.cluster = Some(Cluster::new(config, me, it.saved.clone(), now, seed));
         let records = it.records.clone();
         self.settle(node);
         for (key, value) in records {
@@ -354,8 +362,11 @@ impl World {
             Output::Send { peer, frame } => {
                 self.sent.1 += 1;
                 let to = self.index[&peer];
-                if let Some((stream, way, at)) = self.streams.send(self.now, &mut self.net, node, to, frame) {
-                    self.at(at, What::Flow { stream, way });
+                let frames = if self.nodes[node].protocol.end() > PROTOCOL.end() { later(&frame) } else { vec![frame] };
+                for frame in frames {
+                    if let Some((stream, way, at)) = self.streams.send(self.now, &mut self.net, node, to, frame) {
+                        self.at(at, What::Flow { stream, way });
+                    }
                 }
             }
             Output::SendSwim { peer, datagram, .. } => {
@@ -393,6 +404,13 @@ impl World {
             Output::ObjectChanged { .. } | Output::MemberChanged(_) | Output::MemberForgotten(_) => {}
         }
     }
+}
+
+/// What a later version sends in place of a frame, as it is read: a kind and a field that this one does not know.
+fn later(frame: &v1::Frame) -> Vec<v1::Frame> {
+    let read = |bytes: &[u8]| v1::Frame::decode(bytes).expect("unknown fields can be read over");
+    // Field 20, three octets long; field 99, a number.
+    vec![read(&[0xa2, 1, 3, 7, 7, 7]), read(&[&frame.encode_to_vec()[..], &[0x98, 6, 1]].concat())]
 }
 
 /// The record that each node has.

@@ -95,7 +95,8 @@ impl Node {
                 let node = Arc::clone(self);
                 tokio::spawn(async move { node.follow_appointment().await });
             }
-            Kind::Signer => {}
+            // Of the last a later version makes something.
+            Kind::Signer | Kind::Other(_) => {}
         }
     }
 

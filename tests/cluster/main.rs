@@ -18,12 +18,15 @@ mod onlookers;
 mod paths;
 mod recovery;
 mod restarts;
+mod scale;
 mod sealed;
+mod stand_in;
 #[path = "../../control/tests/control_port/stranger.rs"]
 #[allow(dead_code)]
 mod stranger;
 mod tokens;
 mod trace;
+mod upgrades;
 
 use std::net::IpAddr;
 use std::path::Path;

@@ -43,7 +43,17 @@ pub fn status(status: &view::Status) -> String {
         pair("tables agreeing", &format!("{} of {}", status.members_agreeing, status.members_compared)),
         pair("networks", &status.networks),
         pair("endpoints", &status.endpoints),
+        pair("clock", &status.clock_ahead_ms.map_or("not compared".to_owned(), clock)),
     ]) + &sessions(&status.sessions)
+}
+
+/// How a clock is off from the others'.
+fn clock(ahead_ms: i64) -> String {
+    match (ahead_ms.unsigned_abs() / 1000, ahead_ms > 0) {
+        (0, _) => "within a second of the others'".to_owned(),
+        (seconds, true) => format!("{seconds} s ahead of the others'"),
+        (seconds, false) => format!("{seconds} s behind the others'"),
+    }
 }
 
 fn sessions(sessions: &[view::Session]) -> String {

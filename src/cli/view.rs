@@ -41,6 +41,8 @@ pub struct Status {
     pub control_port: Option<u32>,
     /// Its keys, by peer.
     pub sessions: Vec<Session>,
+    /// By how many milliseconds its clock is ahead of most of its neighbours'; null where none has said the time.
+    pub clock_ahead_ms: Option<i64>,
 }
 
 /// Keys with one peer, in `weft status`.
@@ -338,6 +340,7 @@ impl From<v1::StatusResponse> for Status {
             networks: wire.networks,
             endpoints: wire.endpoints,
             control_port: Some(wire.control_port).filter(|port| *port != 0),
+            clock_ahead_ms: wire.clock_ahead_ms,
             sessions: wire.sessions.into_iter().map(Session::from).collect(),
         }
     }

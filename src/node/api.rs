@@ -84,6 +84,7 @@ impl NodeService for Api {
             members_agreeing: count(agreeing),
             control_port: if identity.mode == state::Mode::Cluster { identity.control_port.into() } else { 0 },
             sessions: self.node.session_list(),
+            clock_ahead_ms: self.node.clock_ahead_ms(),
             networks: count(tables.networks.len() + self.node.local.counts().0),
             endpoints: count(tables.endpoints.len() + self.node.local.counts().1),
         }))

@@ -26,6 +26,7 @@ fn status_and_members_say_who_the_node_is() {
         "members_alive",
         "members_agreeing",
         "members_compared",
+        "clock_ahead_ms",
         "networks",
         "endpoints",
         "sessions",

@@ -55,4 +55,26 @@ fn a_clock_that_is_an_hour_fast_is_named_on_all_hosts() {
         let accused = diagnosis.findings.iter().filter(|f| f["check"] == "clock" && f["state"] != "ok").count();
         assert!(accused == 1 && !diagnosis.well, "{:#?}", diagnosis.complaints());
     }
+    // Nobody has to ask: the node itself and those beside it say so, once.
+    for (host, daemon, said) in [
+        (a, &first, "the clock of node node3 ("),
+        (b, &second, "the clock of node node3 ("),
+        (c, &fast, "this node's clock is 3600 s ahead of the others'"),
+    ] {
+        let events = || daemon.json(host, &["events"]).unwrap().as_array().unwrap().clone();
+        let told = || events().into_iter().filter(|event| event["kind"] == "clock_off").collect::<Vec<_>>();
+        eventually("the clock is told of", || !told().is_empty());
+        let told = told();
+        assert!(told.len() == 1 && told[0]["text"].as_str().unwrap().contains(said), "{told:?}");
+    }
+    let ahead = fast.json(c, &["status"]).unwrap()["clock_ahead_ms"].as_i64().unwrap();
+    assert!((3_595_000..3_605_000).contains(&ahead), "{ahead}");
+    // And it goes on: its containers reach others at the first try.
+    let daemons = [first, second, fast];
+    weft::lab::overlay::share(&lab, &daemons, "blue", &[]).unwrap();
+    for (from, to) in [(c, a), (b, c)] {
+        let to = to.containers[0].ip();
+        let rtt = weft::traffic::ping::once(&from.containers[0].netns, to, crate::harness::PATIENCE).unwrap();
+        assert!(rtt.is_some(), "{to} is not reached from {}", from.name);
+    }
 }

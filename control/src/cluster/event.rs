@@ -74,6 +74,13 @@ pub enum Event {
         /// What was wrong.
         reason: String,
     },
+    /// A clock is wrong, or right again.
+    Clock {
+        /// Whose; `None`: this node's.
+        who: Option<Who>,
+        /// By how many milliseconds it is ahead of most others'; `None`: it is right again.
+        ahead_ms: Option<i64>,
+    },
     /// A MAC address moved too often (RFC 7432 section 15.1).
     MacFrozen {
         /// The network.
@@ -141,6 +148,19 @@ impl fmt::Display for Event {
                 theirs.0, theirs.1, ours.0, ours.1
             ),
             Event::Refused { who, reason } => write!(f, "refused what node {who} said: {reason}"),
+            Event::Clock { who, ahead_ms } => {
+                match who {
+                    Some(who) => write!(f, "the clock of node {who} ")?,
+                    None => f.write_str("this node's clock ")?,
+                }
+                let Some(ahead) = *ahead_ms else { return f.write_str("is right again") };
+                let (seconds, way) = (ahead.unsigned_abs() / 1000, if ahead > 0 { "ahead of" } else { "behind" });
+                write!(
+                    f,
+                    "is {seconds} s {way} the others': frames flow on, but certificates begin and end by it, and of two \
+                     changes the later one counts; set it with chrony or systemd-timesyncd"
+                )
+            }
             Event::MacFrozen { vni, mac, owner } => write!(
                 f,
                 "MAC address {mac} of VNI {vni} moves too often: it stays at node {owner} until it was quiet for 180 s; \
@@ -182,11 +202,13 @@ mod tests {
             Event::Usurped { incarnation: 9 },
             Event::Incompatible { who: who(1, "a"), theirs: (2, 3), ours: (1, 1) },
             Event::MacFrozen { vni, mac, owner: who(1, "a") },
+            Event::Clock { who: None, ahead_ms: Some(-3_600_000) },
+            Event::Clock { who: Some(who(1, "a")), ahead_ms: None },
             Event::DuplicateMac { vni, mac, nodes: vec![who(1, "a"), who(2, "b")] },
         ];
         for event in &events {
             assert!(!event.to_string().contains(['\n', '\r']) && !event.to_string().contains("  "), "{event}");
         }
-        assert!(events[6].to_string().ends_with("a (0000000000000001), b (0000000000000002)"), "{}", events[6]);
+        assert!(events[8].to_string().ends_with("a (0000000000000001), b (0000000000000002)"), "{}", events[8]);
     }
 }

@@ -7,8 +7,10 @@
 //! time (`tests/sim`).
 //!
 //! * [`io`](Input): what enters and leaves. [`Event`]: what a person should hear of.
+//! * `clocks`: whose clock is wrong.
 //! * `links`: with whom there should be a stream, and who dials. `news`: what a change in membership means.
 
+mod clocks;
 mod event;
 mod io;
 mod links;
@@ -31,6 +33,7 @@ use crate::membership::random::SplitMix;
 use crate::membership::{self, Identity, Membership, State};
 use crate::objects::Objects;
 use crate::table::{self, Key, NodeRecord, Table, Value, wire};
+use clocks::Clocks;
 use links::{Links, Step};
 
 /// The versions of the protocol that this node speaks.
@@ -58,6 +61,7 @@ pub struct Cluster {
     refusals: BTreeMap<NodeId, Duration>,
     /// New nodes whose joining is told as soon as they have a name, or then.
     unnamed: BTreeMap<NodeId, Duration>,
+    clocks: Clocks,
     neighbours_stale: bool,
     roster_changed: bool,
     next_tick: Duration,
@@ -82,6 +86,7 @@ impl Cluster {
             presented: BTreeMap::new(),
             refusals: BTreeMap::new(),
             unnamed: BTreeMap::new(),
+            clocks: Clocks::new(me.origin.node),
             neighbours_stale: false,
             roster_changed: false,
             next_tick: now.mono + TICK,
@@ -124,6 +129,7 @@ impl Cluster {
             Input::Connected { peer, hello } => self.connected(mono, peer, &hello),
             Input::Disconnected { peer } => {
                 self.exchange.disconnect(peer);
+                self.clocks.lost(peer);
                 if self.links.disconnected(mono, peer, &mut self.random) {
                     self.membership.doubt(mono, peer);
                 }
@@ -192,6 +198,11 @@ impl Cluster {
         self.exchange.differing(&self.table, &self.objects).collect()
     }
 
+    /// By how many milliseconds this node's clock is ahead of most of its neighbours'. `None` before they have said the time.
+    pub fn clock_ahead_ms(&self) -> Option<i64> {
+        self.clocks.mine()
+    }
+
     /// The nodes with which there is a stream.
     pub fn neighbours(&self) -> impl Iterator<Item = NodeId> {
         self.links.up()
@@ -241,6 +252,7 @@ impl Cluster {
 
     fn disconnect(&mut self, mono: Duration, peer: NodeId) {
         self.exchange.disconnect(peer);
+        self.clocks.lost(peer);
         self.links.disconnected(mono, peer, &mut self.random);
         self.outputs.push_back(Output::Disconnect { peer });
     }
@@ -252,6 +264,9 @@ impl Cluster {
         let Some(kind) = frame.kind else { return };
         if let v1::frame::Kind::Swim(datagram) = kind {
             return self.datagram(mono, peer, &datagram);
+        }
+        if let v1::frame::Kind::Digest(digest) = &kind {
+            self.clocks.heard(peer, digest.unix_ms, now.wall_ms);
         }
         let (table, objects) = (&mut self.table, &mut self.objects);
         match self.exchange.handle(mono, now.wall_ms, peer, kind, table, objects) {
@@ -325,6 +340,7 @@ impl Cluster {
             match step {
                 Step::Disconnect(peer) => {
                     self.exchange.disconnect(peer);
+                    self.clocks.lost(peer);
                     self.outputs.push_back(Output::Disconnect { peer });
                 }
                 Step::Connect(peer) => {
@@ -339,6 +355,10 @@ impl Cluster {
             self.table.tick(mono);
             self.objects.tick(now.wall_ms);
             self.tell_unnamed(mono);
+            for (node, ahead_ms) in self.clocks.tick() {
+                let who = (node != self.me.origin.node).then(|| self.who(node));
+                self.outputs.push_back(Output::Event(Event::Clock { who, ahead_ms }));
+            }
             if std::mem::take(&mut self.roster_changed) {
                 self.outputs.push_back(Output::SaveRoster);
             }
@@ -347,7 +367,10 @@ impl Cluster {
             self.changed(mono, change);
         }
         self.exchange.tick(mono, &self.table, &self.objects);
-        while let Some((peer, frame)) = self.exchange.poll() {
+        while let Some((peer, mut frame)) = self.exchange.poll() {
+            if let Some(v1::frame::Kind::Digest(digest)) = &mut frame.kind {
+                digest.unix_ms = now.wall_ms;
+            }
             self.outputs.push_back(Output::Send { peer, frame });
         }
         if self.goodbye_at.is_some_and(|at| at <= mono) {

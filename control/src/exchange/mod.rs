@@ -151,7 +151,7 @@ impl Exchange {
         }
         match frame {
             Kind::Delta(delta) => self.on_delta(now, peer, delta, table)?,
-            Kind::Digest(v1::Digest { hash }) => self.on_digest(now, peer, hash, table, objects),
+            Kind::Digest(v1::Digest { hash, .. }) => self.on_digest(now, peer, hash, table, objects),
             Kind::Vector(vector) => self.on_vector(now, peer, vector, table, objects)?,
             Kind::Request(request) => self.on_request(now, peer, &request, table),
             Kind::Ack(ack) => self.on_ack(now, peer, &ack),
@@ -188,7 +188,7 @@ impl Exchange {
             if peer.next_digest <= now {
                 peer.next_digest = now + self.config.digest;
                 let hash = self.digest.of(table, objects);
-                self.out.push_back((*name, frame(Kind::Digest(v1::Digest { hash }))));
+                self.out.push_back((*name, frame(Kind::Digest(v1::Digest { hash, unix_ms: 0 }))));
             }
             if peer.next_audit <= now {
                 peer.next_audit = now + self.config.audit;

@@ -98,6 +98,28 @@ fn a_clock_that_jumps_harms_nobody() {
         world.run(secs(30));
         members(&world).unwrap();
         assert_eq!(false_deaths(&world, |_| true), [""; 0]);
+        // Both hear it from their neighbours, and these tell of nobody else.
+        let told = |world: &World, node: usize| {
+            let clocks = world.nodes[node].events.iter().filter_map(|(_, event)| match event {
+                Event::Clock { who, ahead_ms } => Some((who.as_ref().map(|who| who.node), ahead_ms.map(i64::signum))),
+                _ => None,
+            });
+            clocks.collect::<Vec<_>>()
+        };
+        let wrong = [(4, -1), (5, 1)];
+        for (node, way) in wrong {
+            assert!(told(&world, node).contains(&(None, Some(way))), "{node}: {:?}", told(&world, node));
+        }
+        let others: Vec<_> =
+            (0..20).filter(|node| ![4, 5].contains(node)).flat_map(|node| told(&world, node)).collect();
+        assert!(!others.is_empty());
+        for told in others {
+            assert!(wrong.iter().any(|(node, way)| told == (Some(world.nodes[*node].id), Some(*way))), "{told:?}");
+        }
+        // Right again.
+        world.nodes[4].wall_ahead_ms = 0;
+        world.run(secs(5));
+        assert!(told(&world, 4).ends_with(&[(None, None)]), "{:?}", told(&world, 4));
     });
 }
 

@@ -54,6 +54,11 @@ impl Node {
         })
     }
 
+    /// By how many milliseconds this node's clock is ahead of most of its neighbours', where they have said the time.
+    pub(in crate::node) fn clock_ahead_ms(&self) -> Option<i64> {
+        self.membership.as_ref()?.core.look(|cluster| cluster.clock_ahead_ms())
+    }
+
     /// The member with this name, id, or beginning of an id.
     fn find_member(&self, reference: &str) -> Result<v1::Member, NodeError> {
         let members = self.members();

@@ -344,6 +344,8 @@ impl Word for Event {
             Event::Usurped { .. } => "usurped",
             Event::Incompatible { .. } => "incompatible",
             Event::Refused { .. } => "refused",
+            Event::Clock { ahead_ms: Some(_), .. } => "clock_off",
+            Event::Clock { ahead_ms: None, .. } => "clock_right",
             Event::MacFrozen { .. } => "mac_frozen",
             Event::MacThawed { .. } => "mac_thawed",
             Event::DuplicateMac { .. } => "duplicate_mac",

@@ -1,28 +1,19 @@
 //! weft, plain and sealed, and what else there is, side by side: two hosts in namespaces, one container on each.
 //!
-//! All contestants stand ready at once, and each round measures them one after the other, in turning order: what
-//! disturbs the machine disturbs all, and the ratios are of values from the same round. See README.md beside this file.
+//! The short form of the race beside this file, for everyday questions. See README.md.
 
-#[path = "support/contestant.rs"]
-mod contestant;
-#[path = "support/naive.rs"]
-mod naive;
-#[path = "support/report.rs"]
-mod report;
-#[path = "support/sample.rs"]
-mod sample;
-#[path = "support/tunnel.rs"]
-mod tunnel;
+#[path = "support/mod.rs"]
+mod support;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use contestant::{Contestant, Kind};
-use report::Results;
-use sample::{Load, measure};
-use weft::lab::{self, Family, LabSpec, Underlay};
+use support::contestant::Kind;
+use support::rounds::{self, Plan};
+use support::trial::Trial;
+use weft::lab::{self, Underlay};
 
 const ALL: &str = "weft,sealed,sealed-chacha,kernel,naive,wireguard-go,nebula";
 
@@ -44,7 +35,7 @@ struct Options {
     /// The weft binary of another build, for the contestants before and sealed-before.
     #[arg(long, env = "WEFT_BENCH_BEFORE")]
     before: Option<PathBuf>,
-    /// Flows of the UDP floods.
+    /// Flows of the UDP flood.
     #[arg(long, env = "WEFT_BENCH_FLOWS", default_value_t = 4)]
     flows: usize,
     /// The underlay's address family is IPv6.
@@ -68,40 +59,22 @@ fn main() -> Result<()> {
         eprintln!("SKIPPED: the end-to-end bench needs network namespaces and a TUN device: {error:#}");
         return Ok(());
     }
-    options.contestants.retain(|kind| is_there(*kind));
-    let load = Load::new(Duration::from_secs_f64(options.seconds), options.flows);
+    for line in rounds::installed(&mut options.contestants) {
+        println!("{line}");
+    }
+    let one: Trial = "tcp".parse()?;
+    let plan = Plan {
+        contestants: options.contestants,
+        trials: &[Trial::Ping, one, Trial::Flood { flows: options.flows }, Trial::Paced],
+        rounds: options.rounds,
+        time: Duration::from_secs_f64(options.seconds),
+        ipv6: options.ipv6,
+        before: options.before.as_deref(),
+        patience: None,
+    };
     for &underlay in &options.underlays {
-        let results = run(&options, underlay, &load).with_context(|| format!("on the underlay {underlay}"))?;
-        println!("{results}");
+        let results = rounds::run(&plan, underlay).with_context(|| format!("on the underlay {underlay}"))?;
+        println!("{}", results.table());
     }
     Ok(())
-}
-
-/// Says which version of somebody else's program is measured, or that it is not.
-fn is_there(kind: Kind) -> bool {
-    let Some((program, flag)) = kind.needs() else { return true };
-    let version = tunnel::version(program, flag);
-    match &version {
-        Some(version) => println!("{kind}: {version}"),
-        None => println!("{kind} is left out: {program} is not installed"),
-    }
-    version.is_some()
-}
-
-fn run(options: &Options, underlay: Underlay, load: &Load) -> Result<Results> {
-    let family = if options.ipv6 { Family::V6 } else { Family::V4 };
-    let spec = LabSpec { underlay, family, ..LabSpec::new(2) };
-    let make = |kind: &Kind| {
-        Contestant::make(*kind, &spec, options.before.as_deref()).with_context(|| format!("cannot set up {kind}"))
-    };
-    let contestants = options.contestants.iter().map(make).collect::<Result<Vec<_>>>()?;
-    let mut results = Results::new(underlay, load, options.contestants.clone());
-    for round in 0..options.rounds {
-        for turn in 0..contestants.len() {
-            let which = (round + turn) % contestants.len();
-            eprintln!("{underlay}: round {} of {}: {}", round + 1, options.rounds, contestants[which].kind);
-            results.add(which, measure(&contestants[which], load)?);
-        }
-    }
-    Ok(results)
 }

@@ -12,8 +12,9 @@ use weft::sandbox::Netns;
 use weft_vtep::addr::Vni;
 use weft_vtep::seal::suite::Suite;
 
-use crate::naive::Naive;
-use crate::tunnel::{self, Tunnel};
+use super::naive::Naive;
+use super::tunnel::{self, Tunnel};
+use super::{openvswitch, taps};
 
 /// What kind of overlay.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
@@ -36,6 +37,16 @@ pub(crate) enum Kind {
     WireguardGo,
     /// Nebula, which seals by AES-256-GCM too.
     Nebula,
+    /// VpnCloud, with a TAP.
+    Vpncloud,
+    /// fastd, with a TAP.
+    Fastd,
+    /// OpenVPN without its kernel module, with a TAP.
+    Openvpn,
+    /// Open vSwitch's userspace datapath, with its own VXLAN.
+    OpenVswitch,
+    /// No overlay at all: between the hosts themselves.
+    Veth,
 }
 
 impl Kind {
@@ -44,8 +55,17 @@ impl Kind {
         match self {
             Kind::WireguardGo => Some(("wireguard-go", "--version")),
             Kind::Nebula => Some(("nebula", "-version")),
+            Kind::Vpncloud => Some(("vpncloud", "--version")),
+            Kind::Fastd => Some(("fastd", "--version")),
+            Kind::Openvpn => Some(("openvpn", "--version")),
+            Kind::OpenVswitch => Some(("ovs-vswitchd", "--version")),
             _ => None,
         }
+    }
+
+    /// True for this project's.
+    pub(crate) fn is_ours(self) -> bool {
+        matches!(self, Kind::Weft | Kind::Before | Kind::Sealed | Kind::SealedChacha | Kind::SealedBefore)
     }
 }
 
@@ -61,6 +81,11 @@ impl fmt::Display for Kind {
             Kind::Naive => "naive",
             Kind::WireguardGo => "wireguard-go",
             Kind::Nebula => "nebula",
+            Kind::Vpncloud => "vpncloud",
+            Kind::Fastd => "fastd",
+            Kind::Openvpn => "openvpn",
+            Kind::OpenVswitch => "open-vswitch",
+            Kind::Veth => "veth",
         })
     }
 }
@@ -100,15 +125,26 @@ impl Contestant {
             }
             Kind::WireguardGo => tunnels = tunnel::wireguard_go(&lab)?,
             Kind::Nebula => tunnels = tunnel::nebula(&lab)?,
+            Kind::Vpncloud => tunnels = taps::vpncloud(&lab)?,
+            Kind::Fastd => tunnels = taps::fastd(&lab)?,
+            Kind::Openvpn => tunnels = taps::openvpn(&lab)?,
+            Kind::OpenVswitch => tunnels = openvswitch::overlay(&lab, vni)?,
+            Kind::Veth => {}
         }
         Ok(Contestant { kind, lab, daemons, loops, tunnels })
     }
 
-    /// The ends between which is measured: the containers, or the hosts where there is a tunnel and no frames.
+    /// The ends between which is measured: the containers, or the hosts where the tunnel's device is there.
     pub(crate) fn ends(&self) -> [End<'_>; 2] {
         [0, 1].map(|n: usize| {
             let (host, container) = (&self.lab.hosts[n], &self.lab.hosts[n].containers[0]);
-            (if self.tunnels.is_empty() { &container.netns } else { &host.netns }, container.ip())
+            match self.kind {
+                Kind::Veth => (&host.netns, host.address),
+                Kind::WireguardGo | Kind::Nebula | Kind::Vpncloud | Kind::Fastd | Kind::Openvpn => {
+                    (&host.netns, container.ip())
+                }
+                _ => (&container.netns, container.ip()),
+            }
         })
     }
 

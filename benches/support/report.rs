@@ -1,100 +1,141 @@
-//! Medians, spreads and paired ratios.
+//! Medians, spreads and paired ratios, as tables.
 
-use std::fmt;
+use std::fmt::Write;
+use std::time::Duration;
 
 use comfy_table::{Table, presets};
+use serde_json::{Value, json};
 use weft::lab::Underlay;
 
-use crate::contestant::Kind;
-use crate::sample::{LOSS, Load, METRICS, Sample};
+use super::contestant::Kind;
+use super::trial::{Column, Topic, Trial};
 
 /// What is compared with what: plain with what there was before, sealed with plain and with other people's.
-const RATIOS: [(Kind, Kind); 8] = [
+const RATIOS: [(Kind, Kind); 14] = [
     (Kind::Weft, Kind::Kernel),
     (Kind::Weft, Kind::Before),
     (Kind::Sealed, Kind::SealedBefore),
     (Kind::Weft, Kind::Naive),
+    (Kind::Weft, Kind::OpenVswitch),
     (Kind::Sealed, Kind::Weft),
-    (Kind::SealedChacha, Kind::Weft),
+    (Kind::Sealed, Kind::Kernel),
     (Kind::Sealed, Kind::WireguardGo),
     (Kind::Sealed, Kind::Nebula),
+    (Kind::Sealed, Kind::Vpncloud),
+    (Kind::Sealed, Kind::Fastd),
+    (Kind::Sealed, Kind::Openvpn),
+    (Kind::SealedChacha, Kind::Weft),
+    (Kind::SealedChacha, Kind::WireguardGo),
 ];
 
 /// All samples from one underlay.
 pub(crate) struct Results {
-    underlay: Underlay,
-    load: Load,
-    kinds: Vec<Kind>,
-    samples: Vec<Vec<Sample>>,
+    pub(crate) underlay: Underlay,
+    pub(crate) kinds: Vec<Kind>,
+    pub(crate) columns: Vec<Column>,
+    time: Duration,
+    /// For each contestant, for each round, a value for each column.
+    samples: Vec<Vec<Vec<Option<f64>>>>,
 }
 
 impl Results {
-    pub(crate) fn new(underlay: Underlay, load: &Load, kinds: Vec<Kind>) -> Self {
+    pub(crate) fn new(underlay: Underlay, trials: &[Trial], kinds: Vec<Kind>, time: Duration) -> Self {
         let samples = kinds.iter().map(|_| Vec::new()).collect();
-        Results { underlay, load: *load, kinds, samples }
+        Results { underlay, kinds, columns: trials.iter().flat_map(|trial| trial.columns()).collect(), time, samples }
     }
 
-    pub(crate) fn add(&mut self, contestant: usize, sample: Sample) {
+    pub(crate) fn add(&mut self, contestant: usize, sample: Vec<Option<f64>>) {
         self.samples[contestant].push(sample);
     }
 
-    fn values(&self, contestant: usize, metric: usize) -> Vec<f64> {
-        self.samples[contestant].iter().filter_map(|sample| sample.values[metric]).collect()
+    /// A contestant's values in a column, in the order of the rounds.
+    pub(crate) fn values(&self, contestant: usize, column: usize) -> Vec<f64> {
+        self.samples[contestant].iter().filter_map(|sample| sample[column]).collect()
     }
 
     /// One's values over another's, round by round.
-    fn ratios(&self, one: Kind, other: Kind, metric: usize) -> Option<Vec<f64>> {
+    fn ratios(&self, one: Kind, other: Kind, column: usize) -> Option<Vec<f64>> {
         let position = |kind| self.kinds.iter().position(|k| *k == kind);
         let (one, other) = (position(one)?, position(other)?);
-        let (ours, theirs) = (self.values(one, metric), self.values(other, metric));
-        (metric != LOSS && !ours.is_empty() && ours.len() == theirs.len())
+        let (ours, theirs) = (self.values(one, column), self.values(other, column));
+        (self.columns[column].ratio && !ours.is_empty() && ours.len() == theirs.len())
             .then(|| ours.iter().zip(&theirs).map(|(our, their)| our / their).collect())
     }
-}
 
-impl fmt::Display for Results {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// All columns in one table, under a line that says what it is.
+    pub(crate) fn table(&self) -> String {
+        self.render(&(0..self.columns.len()).collect::<Vec<_>>())
+    }
+
+    /// A table for each topic that has columns.
+    pub(crate) fn tables(&self) -> String {
+        let of = |topic| (0..self.columns.len()).filter(|c| self.columns[*c].topic == topic).collect::<Vec<_>>();
+        let tables = [Topic::Tcp, Topic::Packets, Topic::Latency].map(of);
+        tables.iter().filter(|columns| !columns.is_empty()).map(|columns| self.render(columns) + "\n").collect()
+    }
+
+    fn render(&self, columns: &[usize]) -> String {
         let rounds = self.samples.first().map_or(0, Vec::len);
-        let (seconds, flows) = (self.load.tcp.duration.as_secs_f64(), self.load.overload.flows);
-        writeln!(
-            f,
-            "\nunderlay {}: median (least–most) of {rounds} rounds, {seconds} s each, {flows} UDP flows",
-            self.underlay
-        )?;
+        let mut text = String::new();
+        let _ = writeln!(
+            text,
+            "\nunderlay {}: median (least–most) of {rounds} rounds, {} s each\n",
+            self.underlay,
+            self.time.as_secs_f64(),
+        );
         let mut table = Table::new();
-        table.load_preset(presets::ASCII_MARKDOWN).set_header([""].iter().chain(&METRICS));
+        let names = columns.iter().map(|column| self.columns[*column].name.as_str());
+        table.load_preset(presets::ASCII_MARKDOWN).set_header([""].into_iter().chain(names));
         for (contestant, kind) in self.kinds.iter().enumerate() {
-            let cells = (0..METRICS.len()).map(|metric| cell(&self.values(contestant, metric)));
+            let cells = columns.iter().map(|column| cell(&self.values(contestant, *column)));
             table.add_row([kind.to_string()].into_iter().chain(cells));
         }
         for (one, other) in RATIOS {
-            let ratios: Vec<_> = (0..METRICS.len()).map(|metric| self.ratios(one, other, metric)).collect();
+            let ratios: Vec<_> = columns.iter().map(|column| self.ratios(one, other, *column)).collect();
             if ratios.iter().any(Option::is_some) {
                 let cells = ratios.iter().map(|ratios| ratios.as_deref().map_or("–".into(), cell));
                 table.add_row([format!("{one} ÷ {other}")].into_iter().chain(cells));
             }
         }
-        write!(f, "{table}")
+        let _ = writeln!(text, "{table}");
+        text
+    }
+
+    /// Every value that was measured, for those who want to calculate by themselves.
+    pub(crate) fn json(&self) -> Value {
+        let contestants = self.kinds.iter().enumerate().map(|(contestant, kind)| {
+            let values =
+                (0..self.columns.len()).map(|c| (self.columns[c].name.clone(), json!(self.values(contestant, c))));
+            (kind.to_string(), values.collect())
+        });
+        json!({
+            "underlay": self.underlay.to_string(),
+            "seconds": self.time.as_secs_f64(),
+            "values": contestants.collect::<serde_json::Map<String, Value>>(),
+        })
     }
 }
 
 fn cell(values: &[f64]) -> String {
-    let mut sorted = values.to_vec();
-    sorted.sort_unstable_by(f64::total_cmp);
-    match &sorted[..] {
-        [] => "–".into(),
-        [one] => number(*one),
-        [least, .., most] => format!("{} ({}–{})", number(median(&sorted)), number(*least), number(*most)),
+    match spread(values) {
+        None => "–".into(),
+        Some((one, _, _)) if values.len() == 1 => number(one),
+        Some((median, least, most)) => format!("{} ({}–{})", number(median), number(least), number(most)),
     }
 }
 
-fn median(sorted: &[f64]) -> f64 {
+/// The median, the least and the most.
+pub(crate) fn spread(values: &[f64]) -> Option<(f64, f64, f64)> {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    let (least, most) = (*sorted.first()?, *sorted.last()?);
     let middle = sorted.len() / 2;
-    if sorted.len() % 2 == 1 { sorted[middle] } else { f64::midpoint(sorted[middle - 1], sorted[middle]) }
+    let median = if sorted.len() % 2 == 1 { sorted[middle] } else { f64::midpoint(sorted[middle - 1], sorted[middle]) };
+    Some((median, least, most))
 }
 
 /// Three figures.
-fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     if !value.is_finite() {
         return "–".into();
     }

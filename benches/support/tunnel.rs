@@ -19,7 +19,7 @@ use weft::sandbox::{devices, link};
 /// Largest inner packet over an underlay of 1,500 bytes: WireGuard's own choice. Nebula's is 1,300, for any underlay
 /// at all; it gets as much.
 const MTU: u32 = 1420;
-const PORT: u16 = 51820;
+pub(crate) const PORT: u16 = 51820;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Runs a program until its own standard input closes, so that the program ends with this process, however that ends.
@@ -37,13 +37,8 @@ impl Tunnel {
     }
 
     /// Starts it on the host and waits for its device.
-    fn start(host: &Host, device: &str, log: &Path, program: &[&OsStr]) -> Result<Self> {
-        let mut command = Command::new("sh");
-        command.args(["-c", LEASH, "sh"]).args(program).env("LOG", log);
-        let mut leash = host.spawn(command.stdin(Stdio::piped()).stdout(Stdio::piped()))?;
-        let mut pid = String::new();
-        BufReader::new(leash.stdout.take().context("no standard output")?).read_line(&mut pid)?;
-        let tunnel = Tunnel { leash, pid: pid.trim().parse().context("the shell said no process id")? };
+    pub(crate) fn start(host: &Host, device: &str, log: &Path, program: &[&OsStr]) -> Result<Self> {
+        let tunnel = Tunnel::run(host, log, program)?;
         let deadline = Instant::now() + PATIENCE;
         while link::lookup_name(&host.netns, device)?.is_none() {
             if Instant::now() > deadline {
@@ -52,6 +47,16 @@ impl Tunnel {
             sleep(Duration::from_millis(20));
         }
         Ok(tunnel)
+    }
+
+    /// Starts it on the host.
+    pub(crate) fn run(host: &Host, log: &Path, program: &[&OsStr]) -> Result<Self> {
+        let mut command = Command::new("sh");
+        command.args(["-c", LEASH, "sh"]).args(program).env("LOG", log);
+        let mut leash = host.spawn(command.stdin(Stdio::piped()).stdout(Stdio::piped()))?;
+        let mut pid = String::new();
+        BufReader::new(leash.stdout.take().context("no standard output")?).read_line(&mut pid)?;
+        Ok(Tunnel { leash, pid: pid.trim().parse().context("the shell said no process id")? })
     }
 }
 
@@ -148,7 +153,7 @@ fn certify(dir: &TempDir, args: &[&str]) -> Result<()> {
     succeeded(Command::new("nebula-cert").args(args).current_dir(dir).output()?).map(drop)
 }
 
-fn succeeded(output: Output) -> Result<Output> {
+pub(crate) fn succeeded(output: Output) -> Result<Output> {
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr).trim());
     Ok(output)
 }

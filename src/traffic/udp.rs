@@ -33,8 +33,8 @@ const STRAGGLE: Duration = Duration::from_millis(200);
 /// What to send.
 #[derive(Clone, Copy, Debug)]
 pub struct FloodSpec {
-    /// UDP payload bytes, from [`MIN_PAYLOAD`] to [`MAX_PAYLOAD`].
-    pub payload_bytes: usize,
+    /// UDP payload bytes, from [`MIN_PAYLOAD`] to [`MAX_PAYLOAD`], one after the other and again.
+    pub sizes: &'static [usize],
     /// Source ports, used in turn.
     pub flows: usize,
     /// Datagrams per second over all flows; `None`: as many as the sender can.
@@ -43,9 +43,13 @@ pub struct FloodSpec {
     pub duration: Duration,
 }
 
+/// Sizes as they are met on the Internet ("simple IMIX"): of 12 packets 7 of 64 bytes, 4 of 576, and 1 as large as every
+/// tunnel carries, 1,400. IPv4's and UDP's headers are not counted here.
+pub const IMIX: &[usize] = &[36, 548, 36, 36, 548, 36, 1372, 36, 548, 36, 548, 36];
+
 impl Default for FloodSpec {
     fn default() -> Self {
-        FloodSpec { payload_bytes: 64, flows: 4, rate: None, duration: Duration::from_secs(2) }
+        FloodSpec { sizes: &[64], flows: 4, rate: None, duration: Duration::from_secs(2) }
     }
 }
 
@@ -82,7 +86,8 @@ impl FloodReport {
 /// Floods from sockets in `from` to a sink bound to `address` in `to`.
 pub fn flood(from: &Netns, to: &Netns, address: IpAddr, spec: &FloodSpec) -> Result<FloodReport> {
     let payloads = MIN_PAYLOAD..=MAX_PAYLOAD;
-    ensure!(payloads.contains(&spec.payload_bytes), "a flood's payload is {payloads:?} bytes");
+    let possible = !spec.sizes.is_empty() && spec.sizes.iter().all(|size| payloads.contains(size));
+    ensure!(possible, "a flood's payload is {payloads:?} bytes");
     ensure!(spec.flows > 0 && spec.rate != Some(0), "a flood has at least one flow and a rate above zero");
     let sink = to.run(|| open_sink(address))?.with_context(|| format!("cannot open a UDP sink on {address}"))?;
     let target = sink.local_addr()?;
@@ -117,8 +122,10 @@ fn open_flow(target: SocketAddr) -> io::Result<UdpSocket> {
 }
 
 fn send(flows: &[UdpSocket], spec: &FloodSpec) -> Result<(u64, Duration)> {
-    let size = spec.payload_bytes;
-    let mut arena = vec![0; BATCH * size];
+    let mut sizes = spec.sizes.iter().copied().cycle();
+    let stride = spec.sizes.iter().copied().max().unwrap_or(MIN_PAYLOAD);
+    let mut arena = vec![0; BATCH * stride];
+    let mut lengths = [0; BATCH];
     let mut next = vec![0; flows.len()];
     let mut sent = 0;
     let start = Instant::now();
@@ -133,19 +140,21 @@ fn send(flows: &[UdpSocket], spec: &FloodSpec) -> Result<(u64, Duration)> {
             thread::sleep(Duration::from_micros(50));
             continue;
         }
-        for (k, payload) in arena.chunks_exact_mut(size).take(batch).enumerate() {
+        for (k, payload) in arena.chunks_exact_mut(stride).take(batch).enumerate() {
             stamp(payload, turn as u64, next[turn] + k as u64);
+            lengths[k] = sizes.next().unwrap_or(MIN_PAYLOAD);
         }
-        let taken = send_batch(&flows[turn], &arena, size, batch).context("cannot send the flood")?;
+        let taken = send_batch(&flows[turn], &arena, stride, &lengths[..batch]).context("cannot send the flood")?;
         next[turn] += taken as u64;
         sent += taken as u64;
     }
     Ok((sent, start.elapsed()))
 }
 
-fn send_batch(flow: &UdpSocket, arena: &[u8], size: usize, batch: usize) -> io::Result<usize> {
-    let slices: [_; BATCH] = std::array::from_fn(|k| [IoSlice::new(&arena[k * size..][..size])]);
-    let mut headers = MultiHeaders::<()>::preallocate(batch, None);
+fn send_batch(flow: &UdpSocket, arena: &[u8], stride: usize, lengths: &[usize]) -> io::Result<usize> {
+    let slice = |k: usize| [IoSlice::new(&arena[k * stride..][..lengths.get(k).copied().unwrap_or_default()])];
+    let slices: [_; BATCH] = std::array::from_fn(slice);
+    let mut headers = MultiHeaders::<()>::preallocate(lengths.len(), None);
     let connected = [None; BATCH];
     match sendmmsg(flow.as_raw_fd(), &mut headers, &slices, connected, [], MsgFlags::empty()) {
         Ok(results) => Ok(results.count()),
@@ -229,8 +238,9 @@ mod tests {
         let here = Netns::current().unwrap();
         let address = IpAddr::from([127, 0, 0, 1]);
         for spec in [
-            FloodSpec { payload_bytes: MIN_PAYLOAD - 1, ..FloodSpec::default() },
-            FloodSpec { payload_bytes: MAX_PAYLOAD + 1, ..FloodSpec::default() },
+            FloodSpec { sizes: &[MIN_PAYLOAD - 1], ..FloodSpec::default() },
+            FloodSpec { sizes: &[64, MAX_PAYLOAD + 1], ..FloodSpec::default() },
+            FloodSpec { sizes: &[], ..FloodSpec::default() },
             FloodSpec { flows: 0, ..FloodSpec::default() },
             FloodSpec { rate: Some(0), ..FloodSpec::default() },
         ] {

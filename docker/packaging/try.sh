@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the package into a Debian of its own, boots that with systemd-nspawn, and lets the unit do its work there.
 #
-# docker/packaging/try.sh weft.deb. It takes a minute, root, debootstrap and systemd-container, and a Debian mirror.
+# docker/packaging/try.sh weft.deb. It takes a minute, root, debootstrap and systemd-container, and the way to a Debian mirror.
 set -euo pipefail
 here="$(cd "$(dirname "$0")" && pwd)"
 deb="$(realpath "$1")"
@@ -10,7 +10,7 @@ root="$(mktemp -d)"
 trap 'rm -rf --one-file-system "$root"' EXIT
 . /etc/os-release
 debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,iproute2,iputils-ping,nftables,procps \
-    "${VERSION_CODENAME:?}" "$root" http://deb.debian.org/debian >"$root.log" 2>&1 || {
+    "${VERSION_CODENAME:?}" "$root" >"$root.log" 2>&1 || {
     tail -n 5 "$root.log" >&2
     exit 1
 }

@@ -214,6 +214,9 @@ pub struct UpArgs {
     /// Docker's plugin socket
     #[arg(long, value_name = "PATH", default_value = "/run/docker/plugins/weft.sock")]
     pub docker_socket: PathBuf,
+    /// Where the Docker Engine is asked for the names of its containers
+    #[arg(long, value_name = "PATH", default_value = "/run/docker.sock")]
+    pub docker_engine: PathBuf,
 
     /// Stand alone: plain networks, static remotes. Needed once, the state directory remembers
     #[arg(long, group = "mode")]

@@ -1,5 +1,7 @@
 //! The engine's endpoints: a device is lent for each, moved by the engine, and taken back at the end.
 
+use std::collections::BTreeSet;
+
 use ipnet::IpNet;
 use weft_proto::request::AskedAddress;
 use weft_vtep::addr::Mac;
@@ -28,7 +30,7 @@ impl Driver {
             self.leases().settle(&network.id, address.addr());
         }
         let asked = |ip: &IpNet| AskedAddress { address: ip.addr(), prefix: Some(ip.prefix_len()) };
-        let lent = Lent { endpoint: id.to_owned(), network: binding.id };
+        let lent = Lent { endpoint: id.to_owned(), network: binding.id, names: BTreeSet::new() };
         let ips = wanted.ips.iter().map(asked).collect();
         let usual = wanted.ips.iter().find_map(mac_of);
         let endpoint = self.node.lend(Loan { network: network.id, lent, ips, mac: wanted.mac, usual_mac: usual })?;
@@ -54,7 +56,11 @@ impl Driver {
     pub(crate) fn delete_endpoint(&self, asked: &Names) -> Result<(), Refused> {
         let id = identifier(&asked.endpoint, "EndpointID")?;
         match self.node.lent_endpoint(id) {
-            Some(endpoint) => Ok(self.node.take_back(&endpoint.id)?),
+            Some(endpoint) => {
+                self.node.take_back(&endpoint.id)?;
+                self.places.notify_one();
+                Ok(())
+            }
             None => Ok(()),
         }
     }

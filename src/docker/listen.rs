@@ -9,7 +9,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
-use super::{Config, Driver, When, api, sandbox};
+use super::engine::Engine;
+use super::{Config, Driver, When, api, names, sandbox};
 use crate::node::socket::ApiSocket;
 
 /// What a running engine has, whichever way it was installed.
@@ -31,7 +32,7 @@ pub fn start(driver: &Arc<Driver>, config: &Config) -> Result<Option<Service>> {
         When::Off => return Ok(None),
         When::On => {
             let bound = bind(&config.socket)?;
-            serve(bound, driver, stopped);
+            serve(bound, driver, config, stopped);
         }
         When::Auto => {
             tokio::spawn(wait_and_serve(Arc::clone(driver), config.clone(), stopped));
@@ -54,7 +55,7 @@ async fn wait_and_serve(driver: Arc<Driver>, config: Config, mut stopped: watch:
         if SIGNS.iter().any(|sign| Path::new(sign).exists()) {
             match bind(&config.socket) {
                 Ok(bound) => {
-                    serve(bound, &driver, stopped);
+                    serve(bound, &driver, &config, stopped);
                     return;
                 }
                 Err(error) if !told => {
@@ -71,10 +72,16 @@ async fn wait_and_serve(driver: Arc<Driver>, config: Config, mut stopped: watch:
     }
 }
 
-fn serve((socket, listener): Bound, driver: &Arc<Driver>, mut stopped: watch::Receiver<()>) -> JoinHandle<()> {
+fn serve(
+    (socket, listener): Bound,
+    driver: &Arc<Driver>,
+    config: &Config,
+    mut stopped: watch::Receiver<()>,
+) -> JoinHandle<()> {
     let router = api::router(Arc::clone(driver));
     info!(socket = %socket.path().display(), "serving Docker");
     let looking_after = sandbox::look_after(Arc::clone(driver));
+    let names = names::keep(Arc::clone(driver), Engine::at(&config.engine));
     tokio::spawn(async move {
         let served = axum::serve(listener, router).into_future();
         tokio::select! {
@@ -82,6 +89,7 @@ fn serve((socket, listener): Bound, driver: &Arc<Driver>, mut stopped: watch::Re
                 error!("Docker is not served any more: {why}");
             },
             () = looking_after => {}
+            () = names => {}
             // An error is the sender's end, which is what is waited for.
             _ = stopped.changed() => {}
         }

@@ -6,6 +6,8 @@
 //! lends it devices, which the engine moves into its containers, where `sandbox` finds them; [`store`] remembers the
 //! bindings.
 //!
+//! Names are the engine's to say ([`engine`]) and the node's to spread; [`names`] answers the containers' questions.
+//!
 //! A Swarm takes no plugin but a managed one, which [`shim`] is for, and gives out addresses itself (`swarm`).
 //!
 //! Three rules hold everywhere. A request that comes twice does its work once, since the engine repeats what it got no
@@ -14,9 +16,11 @@
 
 pub mod api;
 pub mod endpoint;
+mod engine;
 mod garbage;
 pub mod ipam;
 pub mod listen;
+mod names;
 pub mod network;
 pub mod options;
 pub mod pool;
@@ -30,6 +34,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use crate::node::{Node, NodeError};
 use ipam::Leases;
@@ -84,6 +89,8 @@ pub struct Config {
     pub when: When,
     /// Where.
     pub socket: PathBuf,
+    /// Where the engine answers, which knows the names of its containers.
+    pub engine: PathBuf,
 }
 
 /// The driver of one node.
@@ -93,6 +100,8 @@ pub struct Driver {
     store: Mutex<Store>,
     leases: Mutex<Leases>,
     unused: Mutex<garbage::Unused>,
+    /// An endpoint has got to its sandbox, or has gone.
+    places: Notify,
 }
 
 /// Why the engine is refused. The text is what `docker` prints.
@@ -119,7 +128,8 @@ impl Driver {
     /// The driver with the bindings that it remembers; the addresses that the engine keeps are held again.
     pub fn restore(node: Arc<Node>, dir: &std::path::Path) -> Result<Driver, StoreError> {
         let store = Store::load(dir)?;
-        let driver = Driver { node, store: Mutex::new(store), leases: Mutex::default(), unused: Mutex::default() };
+        let (leases, unused, places) = (Mutex::default(), Mutex::default(), Notify::new());
+        let driver = Driver { node, store: Mutex::new(store), leases, unused, places };
         for binding in driver.store().bindings() {
             driver.hold_reserved(binding);
         }

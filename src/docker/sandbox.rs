@@ -34,7 +34,7 @@ pub(super) async fn follow(driver: Arc<Driver>, endpoint: String, sandbox: PathB
         let path = sandbox.clone();
         let found = spawn_blocking(move || inside(&path, mac)).await;
         if let Ok(Some(netns)) = found {
-            let turn = driver.node.turn().await;
+            let (turn, places) = (driver.node.turn().await, Arc::clone(&driver));
             let placed = spawn_blocking(move || {
                 let _turn = turn;
                 driver.node.moved_to(&endpoint, &netns)
@@ -44,6 +44,7 @@ pub(super) async fn follow(driver: Arc<Driver>, endpoint: String, sandbox: PathB
                 Ok(Err(error)) => warn!("{error}"),
                 Err(_) => error!("remembering a sandbox failed"),
             }
+            places.places.notify_one();
             return;
         }
     }

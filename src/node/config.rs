@@ -160,7 +160,7 @@ mod tests {
             start: Start::Standalone,
             workers: None,
             suite: None,
-            docker: docker::Config { when: docker::When::Off, socket: "/p".into() },
+            docker: docker::Config { when: docker::When::Off, socket: "/p".into(), engine: "/e".into() },
             metrics: None,
             key_log: None,
             until_stdin_closes: false,

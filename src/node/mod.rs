@@ -18,6 +18,7 @@ mod key_log;
 mod local;
 mod locate;
 mod lock;
+mod names;
 mod networks;
 mod notify;
 pub(crate) mod ports;

@@ -60,6 +60,7 @@ impl Node {
             tables.endpoints.insert(live.endpoint.id.clone(), live);
         }
         self.tables_mut().endpoints = tables.endpoints;
+        self.restore_names();
         self.dir.save(&self.state())?;
         self.all_announced();
         Ok(())

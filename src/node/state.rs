@@ -4,6 +4,7 @@
 //! as a whole: a new file is written and synced beside it ([`StateDir::prepare`]), where a full disk shows,
 //! and renamed over it ([`Prepared::commit`]). A file that does not parse is reported and never written over.
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -96,6 +97,9 @@ pub struct Lent {
     pub endpoint: String,
     /// The engine's identifier of the network.
     pub network: String,
+    /// What the containers of the network call it, as the engine last said: names, aliases.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub names: BTreeSet<String>,
 }
 
 /// All that a node remembers.

@@ -15,6 +15,7 @@ use super::cluster::Membership;
 use super::events::Events;
 use super::key_log::KeyLog;
 use super::local::Local;
+use super::names::Names;
 use super::recent::Recent;
 use super::state::{Endpoint, Identity, State, StateDir};
 
@@ -39,6 +40,8 @@ pub struct Node {
     pub(super) over: Notify,
     /// The networks of this host alone.
     pub(super) local: Local,
+    /// The names of the cluster's containers.
+    pub(crate) names: Names,
     tables: RwLock<Tables>,
     ready: watch::Sender<bool>,
     turn: Arc<tokio::sync::Mutex<()>>,
@@ -79,8 +82,8 @@ impl Node {
     pub fn new(identity: Identity, vtep: Vtep, dir: StateDir, membership: Option<Arc<Membership>>) -> Node {
         let (events, tables, ready) = (Events::default(), RwLock::default(), watch::Sender::new(false));
         let (local, over, turn) = (Local::default(), Notify::new(), Arc::default());
-        let (key_log, recent) = (OnceLock::new(), Recent::default());
-        Node { identity, vtep, dir, events, membership, key_log, recent, over, local, tables, ready, turn }
+        let (key_log, recent, names) = (OnceLock::new(), Recent::default(), Names::default());
+        Node { identity, vtep, dir, events, membership, key_log, recent, over, local, names, tables, ready, turn }
     }
 
     /// Waits for the turn to change the node.

@@ -1,21 +1,14 @@
 //! Engines on the hosts of a cluster.
 
-use weft::lab::Daemon;
-
-use crate::harness::node::Node;
-use crate::harness::{eventually, privileged, weft};
-use crate::{FLAGS, IMAGE, Site, engines, lab};
+use crate::harness::{eventually, privileged};
+use crate::{IMAGE, engines, lab, members};
 
 #[test]
 fn a_network_of_the_cluster_serves_the_engines_of_all_its_hosts() {
     privileged!();
     engines!();
     let lab = lab();
-    let [one, other] = &lab.hosts[..] else { panic!("two hosts") };
-    let first = Daemon::bootstrap(weft(), one, &FLAGS).unwrap();
-    let token = first.token(one).unwrap();
-    let second = Daemon::join(weft(), other, one, &token, &FLAGS).unwrap();
-    let (a, b) = (Site::with(one, Node::of(one, first)), Site::with(other, Node::of(other, second)));
+    let [a, b] = members(&lab, &[]);
 
     // Docker makes it on one host, and finds it on the other.
     a.engine.run("network create -d weft --ipam-driver weft --subnet 10.8.0.0/16 -o network=blue -o plain blue");

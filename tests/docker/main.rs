@@ -7,13 +7,14 @@ mod cluster;
 mod compose;
 mod hosts;
 mod managed;
+mod names;
 mod plugin;
 mod restarts;
 mod settings;
 
 use harness::engine::{Engine, IMAGE, has_engine};
 use harness::node::Node;
-use weft::lab::{Host, Lab, LabSpec};
+use weft::lab::{Daemon, Host, Lab, LabSpec};
 
 /// Returns from the test unless real engines can be run; see `harness::engine`.
 macro_rules! engines {
@@ -95,6 +96,15 @@ impl<'a> Site<'a> {
         names.sort();
         names
     }
+}
+
+/// Two sites that are members of one cluster, the first of which begins it with `more`.
+fn members<'a>(lab: &'a Lab, more: &[&str]) -> [Site<'a>; 2] {
+    let [one, other] = &lab.hosts[..] else { panic!("two hosts") };
+    let first = Daemon::bootstrap(harness::weft(), one, &[&FLAGS[..], more].concat()).unwrap();
+    let token = first.token(one).unwrap();
+    let second = Daemon::join(harness::weft(), other, one, &token, &FLAGS).unwrap();
+    [Site::with(one, Node::of(one, first)), Site::with(other, Node::of(other, second))]
 }
 
 /// Two sites, on each the plain network blue with the other as its remote, made with `weft network create`; each gives out

@@ -3,12 +3,11 @@
 use std::path::Path;
 use std::process::Command;
 
-use weft::lab::{Daemon, Host, Lab};
+use weft::lab::Host;
 
 use crate::compose::{client, static_binary};
-use crate::harness::node::Node;
-use crate::harness::{eventually, privileged, weft};
-use crate::{FLAGS, IMAGE, Site, engines, lab};
+use crate::harness::{eventually, privileged};
+use crate::{IMAGE, Site, engines, lab, members};
 
 #[test]
 fn a_managed_plugin_serves_the_engines_of_a_cluster() {
@@ -16,7 +15,7 @@ fn a_managed_plugin_serves_the_engines_of_a_cluster() {
     engines!();
     let Some(binary) = static_binary() else { return };
     let lab = lab();
-    let [mut a, b] = cluster(&lab);
+    let [mut a, b] = members(&lab, &PORT);
     for site in [&a, &b] {
         create(site.host, &binary);
         site.engine.run("plugin enable weft");
@@ -56,7 +55,7 @@ fn replicas_of_a_swarm_talk() {
     engines!();
     let Some(binary) = static_binary() else { return };
     let lab = lab();
-    let [a, b] = cluster(&lab);
+    let [a, b] = members(&lab, &PORT);
     for site in [&a, &b] {
         create(site.host, &binary);
         site.engine.run("plugin set weft WEFT_SCOPE=global");
@@ -92,14 +91,8 @@ fn replicas_of_a_swarm_talk() {
     b.node().is_well();
 }
 
-/// Two engines, each beside a member of one cluster. Swarm keeps UDP 4789 for its own overlay.
-fn cluster(lab: &Lab) -> [Site<'_>; 2] {
-    let [one, other] = &lab.hosts[..] else { panic!("two hosts") };
-    let first = Daemon::bootstrap(weft(), one, &[&FLAGS[..], &["--vxlan-port", "4790"]].concat()).unwrap();
-    let token = first.token(one).unwrap();
-    let second = Daemon::join(weft(), other, one, &token, &FLAGS).unwrap();
-    [Site::with(one, Node::of(one, first)), Site::with(other, Node::of(other, second))]
-}
+/// Swarm keeps UDP 4789 for its own overlay.
+const PORT: [&str; 2] = ["--vxlan-port", "4790"];
 
 /// Makes the plugin on the host's engine.
 fn create(host: &Host, binary: &Path) {

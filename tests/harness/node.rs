@@ -74,7 +74,13 @@ impl<'a> Node<'a> {
     pub(crate) fn crash_and_restart(self) -> Node<'a> {
         let Node { host, daemon, more } = self;
         daemon.crash().unwrap();
-        Node::with(host, &more)
+        Node::again(host, &more)
+    }
+
+    /// Starts a weft that the state directory remembers.
+    pub(crate) fn again(host: &'a Host, more: &[&'a str]) -> Node<'a> {
+        let daemon = Daemon::up(super::weft(), host, more).unwrap();
+        Node { host, daemon, more: more.to_vec() }
     }
 
     /// Checks that the daemon lives and has nothing bad to say.

@@ -34,6 +34,7 @@ impl Node {
         let (vni, mac) = (network.vni, endpoint.mac);
         let mine = membership.core.look(|cluster| cluster.table().mine(&Key::Mac(vni, mac)).is_some());
         if mine {
+            self.tell_names(network.vni, endpoint, None);
             membership.wait_until_told();
             return Ok(());
         }
@@ -68,6 +69,35 @@ impl Node {
         let keys = records(vni, endpoint).map(|(key, _)| key);
         let gone = keys.filter(|key| last || !matches!(key, Key::Member(_)));
         membership.core.tell_all(gone.map(Input::Remove));
+        self.tell_names(vni, endpoint, Some(&endpoint.id));
+    }
+
+    /// Tells the cluster who has the names of an endpoint, here and now. `without`: an endpoint that does not count.
+    pub(in crate::node) fn tell_names(&self, vni: Vni, endpoint: &Endpoint, without: Option<&str>) {
+        let names = endpoint.lent.iter().flat_map(|lent| &lent.names);
+        self.tell_names_of(vni, &endpoint.network, names, without);
+    }
+
+    /// As [`Node::tell_names`], of these names on a network.
+    pub(in crate::node) fn tell_names_of<'a>(
+        &self,
+        vni: Vni,
+        network: &str,
+        names: impl Iterator<Item = &'a String>,
+        without: Option<&str>,
+    ) {
+        let Some(membership) = &self.membership else { return };
+        let told: Vec<_> = {
+            let tables = self.tables();
+            names
+                .map(|name| {
+                    let key = Key::Name(vni, name.as_str().into());
+                    let addresses = tables.addresses_named(network, name, without);
+                    if addresses.is_empty() { Input::Remove(key) } else { Input::Put(key, Value::Name(addresses)) }
+                })
+                .collect()
+        };
+        membership.core.tell_all(told);
     }
 
     /// Passes on what stations have come and gone behind endpoints that may speak for others.

@@ -47,8 +47,12 @@ impl Node {
                     Output::Change(change) => {
                         membership.core.look(|cluster| directory.translate(cluster, &change, &mut updates));
                         self.share(&membership, &change);
-                        if let Change::Ip { vni, ip, holder: Some((_, owner)) } = change {
-                            membership.address_recorded(&self, vni, ip, owner);
+                        match change {
+                            Change::Ip { vni, ip, holder: Some((_, owner)) } => {
+                                membership.address_recorded(&self, vni, ip, owner);
+                            }
+                            Change::Name { vni, name, addresses } => self.names.set(vni, name, addresses),
+                            _ => {}
                         }
                     }
                     Output::Send { peer, frame } => membership.streams.send(peer, frame),

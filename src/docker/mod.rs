@@ -6,7 +6,7 @@
 //! lends it devices, which the engine moves into its containers, where `sandbox` finds them; [`store`] remembers the
 //! bindings.
 //!
-//! Names are the engine's to say ([`engine`]) and the node's to spread; [`names`] answers the containers' questions.
+//! Names are the engine's to say (`engine`) and the node's to spread; `names` answers the containers' questions.
 //!
 //! A Swarm takes no plugin but a managed one, which [`shim`] is for, and gives out addresses itself (`swarm`).
 //!

@@ -10,6 +10,7 @@
 //! ```
 
 pub mod addr;
+pub mod capture;
 pub mod checksum;
 pub mod drops;
 pub mod engine;

@@ -5,6 +5,7 @@
 //! them as a new [`View`](crate::switch::view::View), taken between two turns.
 
 mod batch;
+pub mod capture;
 mod control;
 mod probe;
 mod rx;

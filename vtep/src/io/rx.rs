@@ -4,6 +4,8 @@
 //! [`coalescer`](crate::offload::coalesce); at the end of the batch everything gathered is written. Payload is not
 //! copied in userspace: `writev` takes it from the receive arena.
 
+mod mirror;
+
 use std::io::{self, IoSlice};
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -16,6 +18,7 @@ use tracing::error;
 use super::shared::{Shared, TapView};
 use super::sys::udp::{ReceiveQueue, Received};
 use crate::addr::PortId;
+use crate::capture::Mirror;
 use crate::drops::DropReason;
 use crate::engine::{Engine, Forward, Now, Source, clamp_mss};
 use crate::offload::check::{Check, verify};
@@ -37,6 +40,7 @@ const ERROR_PAUSE: Duration = Duration::from_millis(10);
 /// The receiving half of a worker.
 #[derive(Debug)]
 pub(super) struct Receive {
+    worker: usize,
     socket: Socket,
     queue: ReceiveQueue,
     coalescer: Coalescer,
@@ -55,9 +59,9 @@ pub(super) struct Echoed {
 }
 
 impl Receive {
-    pub(super) fn new(socket: Socket) -> Self {
+    pub(super) fn new(worker: usize, socket: Socket) -> Self {
         let (queue, coalescer) = (ReceiveQueue::new(MESSAGES), Coalescer::default());
-        Receive { socket, queue, coalescer, replies: ArrayVec::new() }
+        Receive { worker, socket, queue, coalescer, replies: ArrayVec::new() }
     }
 
     /// One batch: whatever the socket has, up to what the arena holds.
@@ -70,7 +74,7 @@ impl Receive {
         seals: &mut Seals,
         now: Now,
     ) {
-        let Receive { socket, queue, coalescer, replies } = self;
+        let Receive { worker, socket, queue, coalescer, replies } = self;
         match queue.receive(socket.as_fd()) {
             Ok(0) => {}
             Ok(overflow) => counters.dropped(DropReason::ReceiveOverflow, u64::from(overflow)),
@@ -82,7 +86,9 @@ impl Receive {
             }
         }
         let (arena, received) = queue.parts();
-        let mut work = Work { view, shared, engine, seals, coalescer, replies, out: Delivery { view, counters }, now };
+        let mirror = Mirror::new(&view.captures, *worker, now.ns);
+        let out = Delivery { view, counters, mirror };
+        let mut work = Work { view, shared, engine, seals, coalescer, replies, out, now };
         for message in received {
             work.message(arena, message);
         }
@@ -135,15 +141,25 @@ impl Work<'_> {
     fn datagram(&mut self, arena: &mut [u8], piece: Piece, message: &Received, cut: u16) -> Result<(), DropReason> {
         let datagram = &mut arena[piece.at as usize..][..piece.len as usize];
         if !sealed::is_sealed(datagram) {
-            return self.tunnelled(arena, piece, Source::Plain(message.source), message.tos, cut);
+            let taken = self.tunnelled(arena, piece, Source::Plain(message.source), message.tos, cut);
+            return taken.inspect_err(|reason| self.out.refused(piece.of(arena), message.source, *reason));
         }
-        let opened = self.seals.open(datagram, self.now.ns)?;
+        let opened = match self.seals.open(datagram, self.now.ns) {
+            Ok(opened) => opened,
+            Err(reason) => {
+                self.out.unopened(datagram, message.source, reason);
+                return Err(reason);
+            }
+        };
         let text = Piece::new(piece.at as usize + sealed::LEN, piece.len as usize - sealed::OVERHEAD);
         if opened.kind == Kind::Control {
             return self.control(text.of(arena), opened.address, piece.len as usize);
         }
         let taken = self.tunnelled(arena, text, Source::Sealed(opened.address), message.tos, 0);
-        taken.inspect_err(|reason| self.seals.refused(&opened, *reason))
+        taken.inspect_err(|reason| {
+            self.out.refused(text.of(arena), opened.address, *reason);
+            self.seals.refused(&opened, *reason);
+        })
     }
 
     /// A message between the two VTEPs.
@@ -193,6 +209,9 @@ impl Work<'_> {
             mtu: segment.spec.mtu,
             cut,
         };
+        if self.out.mirror.is_on() {
+            self.out.arrived(arena, &frame, decapsulated.vni, decapsulated.forward, source);
+        }
         match decapsulated.forward {
             Forward::Port(port) => self.coalescer.push(arena, Frame { port, ..frame }, &mut self.out),
             // Group frames are few, and the header of what is coalesced is edited in place: one copy per port, alone.
@@ -210,6 +229,7 @@ impl Work<'_> {
 struct Delivery<'a> {
     view: &'a TapView,
     counters: &'a Counters,
+    mirror: Mirror<'a>,
 }
 
 impl Sink for Delivery<'_> {
@@ -221,7 +241,10 @@ impl Sink for Delivery<'_> {
         };
         match write_pieces(&port.device, &output.header, output.pieces.iter().map(|piece| piece.of(arena))) {
             Ok(()) => self.counters.received(frames, output.bytes),
-            Err(reason) => self.counters.dropped(reason, frames),
+            Err(reason) => {
+                self.counters.dropped(reason, frames);
+                self.not_taken(arena, port, &output, reason);
+            }
         }
     }
 

@@ -16,6 +16,8 @@ use nix::sys::epoll::EpollTimeout;
 use super::worker::Worker;
 use super::{Tap, Vtep, VtepConfig};
 use crate::addr::{Mac, PortId, Vni};
+use crate::capture::ring::Batch;
+use crate::capture::{Capture, Selection};
 use crate::seal::PeerId;
 use crate::seal::handshake::{SessionKeys, Terms};
 use crate::seal::suite::Suite;
@@ -95,16 +97,22 @@ fn open_session(here: &Vtep, there: &Vtep, suite: Suite) {
 
 #[test]
 fn nothing_is_allocated_for_a_packet() {
-    nothing_is_allocated(None);
+    nothing_is_allocated(None, false);
+}
+
+#[test]
+fn nothing_is_allocated_for_a_packet_that_is_captured() {
+    nothing_is_allocated(None, true);
+    nothing_is_allocated(Some(Suite::Aes256Gcm), true);
 }
 
 #[test]
 fn nothing_is_allocated_for_a_sealed_packet() {
-    nothing_is_allocated(Some(Suite::Aes256Gcm));
-    nothing_is_allocated(Some(Suite::ChaCha20Poly1305));
+    nothing_is_allocated(Some(Suite::Aes256Gcm), false);
+    nothing_is_allocated(Some(Suite::ChaCha20Poly1305), false);
 }
 
-fn nothing_is_allocated(suite: Option<Suite>) {
+fn nothing_is_allocated(suite: Option<Suite>, captured: bool) {
     if !in_a_lab() {
         return;
     }
@@ -113,6 +121,18 @@ fn nothing_is_allocated(suite: Option<Suite>) {
     if let Some(suite) = suite {
         open_session(&here, &there, suite);
     }
+    let capture = |vtep: &Vtep| {
+        let filter = Some("udp and net 10.77.0.0/24".parse().unwrap());
+        let selection = Selection { vni: Vni::new(VNI), endpoint: None, drops: false, filter, snap_len: usize::MAX };
+        let capture = Arc::new(Capture::new(selection, 1));
+        let added = vtep.shared.view.update(|view| {
+            view.captures.push(capture.clone());
+            Ok::<_, ()>(())
+        });
+        added.unwrap();
+        capture
+    };
+    let captures = if captured { vec![capture(&here), capture(&there)] } else { Vec::new() };
     ip("addr add 10.77.0.1/24 dev tap1");
     ip(&format!("neigh add 10.77.0.2 lladdr {} dev tap1", mac(2)));
     let (plain, cut) = (UdpSocket::bind("10.77.0.1:0").unwrap(), UdpSocket::bind("10.77.0.1:0").unwrap());
@@ -139,4 +159,11 @@ fn nothing_is_allocated(suite: Option<Suite>) {
     let opened = there.session_rows().iter().map(|row| row.datagrams).sum::<u64>();
     assert!(opened == 0 || opened >= received, "{opened} datagrams opened");
     assert_eq!(opened > 0, suite.is_some());
+    for capture in captures {
+        let mut batch = Batch::default();
+        capture.take(0, &mut batch);
+        let seen = batch.frames().count() as u64 + capture.lost();
+        // Twice: with and without counting. The sender sees super-frames, the receiver what they were cut into.
+        assert!(seen == 2 * (20 * 4 + 20) || seen == 2 * received, "{seen} of {received}");
+    }
 }

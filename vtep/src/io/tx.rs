@@ -5,6 +5,7 @@
 //! single frame's VXLAN header is written over the offload header that stood before it; a segment's headers go to an
 //! arena of their own and its payload leaves by scatter-gather: payload is not copied in userspace.
 
+mod mirror;
 mod seal;
 
 use std::net::{IpAddr, SocketAddr};
@@ -23,6 +24,7 @@ use super::sys::udp::SendQueue;
 use super::tap::{MAX_READ, Tap};
 use super::underlay::{Paths, tell_too_big};
 use crate::addr::PortId;
+use crate::capture::Mirror;
 use crate::drops::DropReason;
 use crate::engine::{Engine, Forward, Now};
 use crate::frame::Layout;
@@ -65,6 +67,7 @@ impl Own {
 /// The sending half of a worker.
 #[derive(Debug)]
 pub(super) struct Transmit {
+    worker: usize,
     arena: Box<[u8]>,
     fill: Fill,
     out: Out,
@@ -95,8 +98,9 @@ pub(super) enum Drained {
 }
 
 impl Transmit {
-    pub(super) fn new(lanes: Vec<Socket>, (local, vxlan_port): (IpAddr, u16)) -> Self {
+    pub(super) fn new(worker: usize, lanes: Vec<Socket>, (local, vxlan_port): (IpAddr, u16)) -> Self {
         Transmit {
+            worker,
             arena: vec![0; TURN_BYTES + MAX_READ].into(),
             fill: Fill::default(),
             out: Out {
@@ -144,8 +148,9 @@ impl Transmit {
             let piece = Piece::new(self.fill.at, len);
             self.fill.frames += 1;
             self.fill.at += len.next_multiple_of(64);
-            let Transmit { arena, out, waits, .. } = self;
-            let mut step = Step { view, shared, counters, engine, seals, waits, arena, out, now };
+            let Transmit { worker, arena, out, waits, .. } = self;
+            let mirror = Mirror::new(&view.captures, *worker, now.ns);
+            let mut step = Step { view, shared, counters, mirror, engine, seals, waits, arena, out, now };
             if let Err((reason, frames)) = step.frame(own, piece) {
                 counters.dropped(reason, frames);
             }
@@ -171,6 +176,7 @@ struct Step<'a> {
     view: &'a TapView,
     shared: &'a Shared,
     counters: &'a Counters,
+    mirror: Mirror<'a>,
     engine: &'a mut Engine,
     seals: &'a mut Seals,
     waits: &'a mut Waits,
@@ -185,8 +191,7 @@ impl Step<'_> {
     #[inline]
     fn frame(&mut self, own: &mut Own, piece: Piece) -> Result<(), (DropReason, u64)> {
         let one = |reason| (reason, 1);
-        let Own { port, storm, icmp } = own;
-        let segment = self.view.segments.get(&port.vni).ok_or((DropReason::UnknownVni, 1))?;
+        let segment = self.view.segments.get(&own.port.vni).ok_or((DropReason::UnknownVni, 1))?;
         let raw = &mut self.arena[piece.at as usize..][..piece.len as usize];
         let mut hdr = VnetHdr::read(raw).map_err(one)?;
         let untagged = self.engine.untag(segment, &mut raw[vnet_hdr::LEN..]);
@@ -194,8 +199,29 @@ impl Step<'_> {
             hdr.csum = hdr.csum.map(|(start, offset)| (start.saturating_sub(untagged as u16), offset));
         }
         let start = vnet_hdr::LEN + untagged;
-        let frame = &mut raw[start..];
-        let plan = if hdr.gso == Gso::None { None } else { Some(Plan::new(frame, &hdr).map_err(one)?) };
+        // What the answer to a question is written over.
+        let came = self.mirror.is_on().then(|| mirror::Beginning::of(&raw[start..]));
+        let done = self.forward(segment, own, &hdr, piece, start);
+        if let Some(came) = came {
+            self.show(&own.port, &hdr, came, &piece.of(self.arena)[start..], done);
+        }
+        done.map(drop)
+    }
+
+    /// Decides on a frame and sends it there.
+    #[inline]
+    fn forward(
+        &mut self,
+        segment: &Segment<Arc<Tap>>,
+        own: &mut Own,
+        hdr: &VnetHdr,
+        piece: Piece,
+        start: usize,
+    ) -> Result<Forward, (DropReason, u64)> {
+        let one = |reason| (reason, 1);
+        let Own { port, storm, icmp } = own;
+        let frame = &mut self.arena[piece.at as usize..][..piece.len as usize][start..];
+        let plan = if hdr.gso == Gso::None { None } else { Some(Plan::new(frame, hdr).map_err(one)?) };
         let (layout, packet_len, count) = match &plan {
             Some(plan) => (*plan.layout(), plan.packet_len(), plan.count() as u64),
             None => {
@@ -215,7 +241,7 @@ impl Step<'_> {
             }
         };
         match forward {
-            Forward::Port(id) => self.to_port(id, &hdr, piece, start, count),
+            Forward::Port(id) => self.to_port(id, hdr, piece, start, count)?,
             Forward::Vtep(vtep) => {
                 // It is sent all the same: the kernel has the last word, and counts.
                 let probed = self.view.narrow.get(&vtep).copied();
@@ -225,22 +251,26 @@ impl Step<'_> {
                 {
                     tell_too_big(&port.device, frame, mtu);
                 }
-                self.encapsulate(segment, &[vtep], &hdr, plan, &layout, piece, start)
+                self.encapsulate(segment, &[vtep], hdr, plan, &layout, piece, start)?;
             }
             Forward::Flood => {
                 for other in segment.ports.iter().filter(|other| other.id != port.id) {
-                    if let Err((reason, frames)) = self.to_port(other.id, &hdr, piece, start, count) {
+                    if let Err((reason, frames)) = self.to_port(other.id, hdr, piece, start, count) {
                         self.counters.dropped(reason, frames);
+                        self.not_taken(other, hdr, &piece.of(self.arena)[start..], reason);
                     }
                 }
-                self.encapsulate(segment, segment.flood.all(), &hdr, plan, &layout, piece, start)
+                self.encapsulate(segment, segment.flood.all(), hdr, plan, &layout, piece, start)?;
             }
-            Forward::Remotes => self.encapsulate(segment, segment.flood.remotes(), &hdr, plan, &layout, piece, start),
+            Forward::Remotes => {
+                self.encapsulate(segment, segment.flood.remotes(), hdr, plan, &layout, piece, start)?;
+            }
             Forward::Answer(len) => {
                 let answer = std::iter::once(&frame[..len]);
-                write_pieces(&port.device, &VnetHdr::default(), answer).map_err(|reason| (reason, count))
+                write_pieces(&port.device, &VnetHdr::default(), answer).map_err(|reason| (reason, count))?;
             }
         }
+        Ok(forward)
     }
 
     /// To a local port, as it came: a super-frame is not cut.

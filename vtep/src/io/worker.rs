@@ -82,8 +82,8 @@ impl Worker {
             index,
             epoll,
             ports: HashMap::new(),
-            transmit: Transmit::new(lanes, tunnel),
-            receive: Receive::new(socket),
+            transmit: Transmit::new(index, lanes, tunnel),
+            receive: Receive::new(index, socket),
         };
         worker.adopt();
         worker

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use crate::addr::{Mac, PortId, Vni};
+use crate::capture::Capture;
 use crate::seal::table::Sessions;
 use crate::switch::NetworkSpec;
 use crate::switch::announce::Announcements;
@@ -85,11 +86,19 @@ pub struct View<D> {
     pub sessions: Sessions,
     /// Paths that were found to carry less than the networks need: VTEP and outer MTU.
     pub narrow: Arc<HashMap<IpAddr, u16>>,
+    /// Who looks on.
+    pub captures: Vec<Arc<Capture>>,
 }
 
 impl<D> Default for View<D> {
     fn default() -> Self {
-        View { segments: HashMap::new(), ports: HashMap::new(), sessions: Sessions::default(), narrow: Arc::default() }
+        View {
+            segments: HashMap::new(),
+            ports: HashMap::new(),
+            sessions: Sessions::default(),
+            narrow: Arc::default(),
+            captures: Vec::new(),
+        }
     }
 }
 
@@ -100,6 +109,7 @@ impl<D> Clone for View<D> {
             ports: self.ports.clone(),
             sessions: self.sessions.clone(),
             narrow: self.narrow.clone(),
+            captures: self.captures.clone(),
         }
     }
 }

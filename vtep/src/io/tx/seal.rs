@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::super::shared::TapView;
 use super::{Fill, Step, Tap, Transmit};
 use crate::addr::Vni;
+use crate::capture::Mirror;
 use crate::drops::DropReason;
 use crate::engine::{Engine, Now};
 use crate::frame::Layout;
@@ -85,7 +86,8 @@ impl Transmit {
         now: Now,
     ) {
         while self.waits() {
-            let Transmit { arena, fill, out, waits } = self;
+            let Transmit { worker, arena, fill, out, waits } = self;
+            let mirror = Mirror::new(&view.captures, *worker, now.ns);
             waits.resumed.clear();
             let Waits { pending, resumed, .. } = waits;
             // What does not fit into the arena stays for the next round.
@@ -93,6 +95,7 @@ impl Transmit {
             let ready = |vtep| seals.sealer(vtep).is_some();
             pending.take(now.ns, room, ready, |waiting, bytes, go| {
                 if !go {
+                    super::mirror::unsent(&mirror, waiting.vni, waiting.vtep, bytes, DropReason::NoSession);
                     return counters.dropped(DropReason::NoSession, waiting.frames);
                 }
                 arena[fill.at..][..bytes.len()].copy_from_slice(bytes);
@@ -104,9 +107,10 @@ impl Transmit {
             }
             for index in 0..waits.resumed.len() {
                 let (waiting, piece) = waits.resumed[index];
-                let mut step = Step { view, shared, counters, engine, seals, waits, arena, out, now };
+                let mut step = Step { view, shared, counters, mirror, engine, seals, waits, arena, out, now };
                 if let Err((reason, frames)) = step.again(&waiting, piece) {
                     counters.dropped(reason, frames);
+                    super::mirror::unsent(&mirror, waiting.vni, waiting.vtep, piece.of(arena), reason);
                 }
             }
             out.flush(arena, counters);
@@ -212,6 +216,7 @@ impl Step<'_> {
                 if let Err(reason) = sealed {
                     // The rest of a super-frame would end alike.
                     self.counters.dropped(reason, (count - index) as u64);
+                    self.unsealed(segment.spec.vni, *vtep, &hdr, frame.of(self.arena), reason);
                     break;
                 }
             }
@@ -262,6 +267,7 @@ impl Step<'_> {
         let hdr: [u8; vnet_hdr::LEN] = hdr.write();
         if !self.waits.pending.push(vtep, vni, count, [&hdr, frame.of(self.arena)], self.now.ns) {
             self.counters.dropped(DropReason::NoSession, count);
+            self.unsealed(vni, vtep, &VnetHdr::default(), frame.of(self.arena), DropReason::NoSession);
         }
     }
 }

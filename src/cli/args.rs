@@ -84,6 +84,8 @@ pub enum Command {
     },
     /// Say what would become of a frame, step by step, here and on the node that it is for; exit 1 if it would not arrive
     Trace(super::trace::TraceArgs),
+    /// Show frames as they pass this node, opened: a line for each, or a file for Wireshark
+    Capture(super::capture::CaptureArgs),
     /// Print the completions for a shell
     Completions {
         /// The shell

@@ -12,7 +12,7 @@ use super::args::{
     AttachArgs, Command, CreateArgs, Global, MembersCommand, NetworkCommand, SignerCommand, TokenCommand,
 };
 use super::client::{Client, answer, connect};
-use super::{output, print, trace, view};
+use super::{capture, output, print, trace, view};
 
 /// Runs a command of the client.
 pub(super) fn run(command: Command, global: &Global) -> Result<ExitCode> {
@@ -90,6 +90,7 @@ impl Session {
                 self.show(&trace, trace::text)?;
                 return Ok(status);
             }
+            Command::Capture(args) => capture::run(&mut self.client, args, self.json).await?,
             Command::Rekey => {
                 let done = view::Rekeyed::from(answer(self.client.rekey(v1::RekeyRequest {}).await)?);
                 self.show(&done, |d| format!("new keys with {} peers\n", d.peers))?;

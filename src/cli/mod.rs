@@ -6,6 +6,7 @@
 //! documents, [`mod@print`] their form for people.
 
 pub mod args;
+pub mod capture;
 pub mod client;
 mod commands;
 mod file;

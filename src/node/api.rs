@@ -278,6 +278,13 @@ impl NodeService for Api {
     async fn trace(&self, request: Request<v1::TraceRequest>) -> Result<Response<v1::TraceResponse>, Status> {
         self.node.trace(request.into_inner()).await.map(Response::new).map_err(status)
     }
+
+    type CaptureStream = super::capture::Batches;
+
+    async fn capture(&self, request: Request<v1::CaptureRequest>) -> Result<Response<Self::CaptureStream>, Status> {
+        let by = request.extensions().get().cloned();
+        self.node.capture(request.into_inner(), by).await.map(Response::new).map_err(status)
+    }
 }
 
 fn whole_network(tables: &Tables, network: &Network) -> v1::Network {
@@ -349,7 +356,7 @@ fn refused(refused: Refused) -> Status {
 /// The refusal as a client sees it.
 fn status(error: NodeError) -> Status {
     let code = match &error {
-        NodeError::Request(_) | NodeError::BadMac(_) => Code::InvalidArgument,
+        NodeError::Request(_) | NodeError::BadMac(_) | NodeError::Filter(_) => Code::InvalidArgument,
         NodeError::Define(DefineError::NameInUse(_) | DefineError::VniInUse { .. }) => Code::AlreadyExists,
         NodeError::MacInUse { .. } => Code::AlreadyExists,
         NodeError::Local(LocalError::Define(DefineError::NameInUse(_))) => Code::AlreadyExists,

@@ -62,6 +62,15 @@ pub enum NodeError {
     /// The kernel forwards there.
     #[error("{0} is a network of this host, which the kernel forwards: only overlays are traced")]
     TraceLocal(String),
+    /// The kernel forwards there.
+    #[error("{0} is a network of this host, which the kernel forwards: capture there with tcpdump")]
+    CaptureLocal(String),
+    /// The text is no filter.
+    #[error("{0}")]
+    Filter(String),
+    /// No capture can be begun.
+    #[error("{0}")]
+    Capture(String),
     /// Too early.
     #[error("the node is not ready yet: it is restoring its endpoints, try again in a moment")]
     NotReady,

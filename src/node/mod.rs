@@ -6,6 +6,7 @@
 //! back after a restart and notices those whose namespace has gone.
 
 pub mod api;
+mod capture;
 mod cluster;
 pub mod config;
 pub mod daemon;

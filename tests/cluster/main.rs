@@ -7,6 +7,7 @@
 mod harness;
 
 mod addresses;
+mod capture;
 mod disks;
 mod documents;
 mod joining;

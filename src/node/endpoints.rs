@@ -167,7 +167,7 @@ impl Node {
         let Some(membership) = &self.membership else { return };
         let (network, last) = {
             let tables = self.tables();
-            let network = tables.networks.values().find(|network| network.id == endpoint.network).cloned();
+            let network = tables.network_by_id(&endpoint.network).cloned();
             (network, tables.endpoints_of(&endpoint.network).next().is_none())
         };
         if let Some(network) = network {
@@ -179,7 +179,7 @@ impl Node {
     /// The name of an endpoint's network.
     pub(super) fn network_name(&self, endpoint: &Endpoint) -> String {
         let tables = self.tables();
-        let network = tables.networks.values().find(|n| n.id == endpoint.network);
+        let network = tables.network_by_id(&endpoint.network);
         network.map(|n| n.name.clone()).unwrap_or_default()
     }
 

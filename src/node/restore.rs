@@ -53,7 +53,7 @@ impl Node {
         let mut tables = self.tables().clone();
         for endpoint in state.endpoints {
             let live = self.restore_endpoint(&mut tables, endpoint);
-            let network = tables.networks.values().find(|network| network.id == live.endpoint.network).cloned();
+            let network = tables.network_by_id(&live.endpoint.network).cloned();
             if let Some(network) = network {
                 self.restore_announced(&network, &live);
             }
@@ -101,7 +101,7 @@ impl Node {
         }
         let tap = netns.run(|| Tap::reattach(&link.name))?;
         let tap = tap.map_err(|e| device(format!("open the TAP device {} again", link.name), e))?;
-        let network = tables.networks.values().find(|n| n.id == endpoint.network);
+        let network = tables.network_by_id(&endpoint.network);
         let network =
             network.ok_or_else(|| weft_control::network::Lookup::None { reference: endpoint.network.clone() })?;
         let id = self.vtep.add_port(network.vni, endpoint.mac, tap)?;

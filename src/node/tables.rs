@@ -149,6 +149,17 @@ impl Tables {
         self.networks.values().find(|network| network.vni == vni)
     }
 
+    /// The network with this identifier: all of it, not the beginning or the name that a user may say.
+    pub(super) fn network_by_id(&self, id: &str) -> Option<&Network> {
+        self.networks.values().find(|network| network.id == id)
+    }
+
+    /// The endpoint that a port of the data plane is of.
+    pub(super) fn endpoint_at(&self, port: PortId) -> Option<&Endpoint> {
+        let live = self.endpoints.values().find(|live| live.port.is_some_and(|p| p.id == port));
+        live.map(|live| &live.endpoint)
+    }
+
     /// The endpoints of a network.
     pub(super) fn endpoints_of<'a>(&'a self, network_id: &'a str) -> impl Iterator<Item = &'a Live> {
         self.endpoints.values().filter(move |l| l.endpoint.network == network_id)

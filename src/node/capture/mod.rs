@@ -96,7 +96,7 @@ impl Node {
         {
             return Err(NodeError::NotOnNetwork { endpoint: endpoint.id.clone(), network: network.name.clone() });
         }
-        let of_endpoint = endpoint.and_then(|e| tables.networks.values().find(|n| n.id == e.network));
+        let of_endpoint = endpoint.and_then(|endpoint| tables.network_by_id(&endpoint.network));
         let snap_len = if asked.snap_len == 0 { usize::MAX } else { asked.snap_len as usize };
         let selection = Selection {
             vni: network.as_ref().or(of_endpoint).map(|network| network.vni),

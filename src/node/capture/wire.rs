@@ -10,7 +10,6 @@ use weft_vtep::capture::{Peer, Way};
 use weft_vtep::io::capture::Tail;
 
 use crate::node::Node;
-use crate::node::tables::{Live, Tables};
 
 /// Bytes of frames after which another message begins.
 const BATCH_BYTES: usize = 512 << 10;
@@ -134,7 +133,7 @@ fn interface(node: &Node, spot: &mut Spot) -> v1::CaptureInterface {
             vni: vni.get(),
             ..Default::default()
         };
-        if let Some(Live { endpoint, .. }) = port.and_then(|port| at(&tables, port)) {
+        if let Some(endpoint) = port.and_then(|port| tables.endpoint_at(port)) {
             interface.endpoint = endpoint.id.clone();
             interface.ifname = endpoint.ifname.clone();
             interface.netns = endpoint.netns.display().to_string();
@@ -148,11 +147,6 @@ fn interface(node: &Node, spot: &mut Spot) -> v1::CaptureInterface {
     v1::CaptureInterface { kind: kind.into(), ..Default::default() }
 }
 
-/// The endpoint that a port is of.
-fn at(tables: &Tables, port: PortId) -> Option<&Live> {
-    tables.endpoints.values().find(|live| live.port.is_some_and(|p| p.id == port))
-}
-
 fn peer(node: &Node, far: Far) -> v1::CapturePeer {
     let named = |name: String| v1::CapturePeer { name, address: String::new() };
     match far {
@@ -161,9 +155,8 @@ fn peer(node: &Node, far: Far) -> v1::CapturePeer {
         Far::More => named("one of many".to_owned()),
         Far::Port(id) => {
             let tables = node.tables();
-            named(
-                at(&tables, id).map_or_else(|| "an endpoint that is gone".to_owned(), |live| live.endpoint.id.clone()),
-            )
+            let endpoint = tables.endpoint_at(id);
+            named(endpoint.map_or_else(|| "an endpoint that is gone".to_owned(), |endpoint| endpoint.id.clone()))
         }
         Far::Vtep(address) => {
             let name = node.membership.as_ref().map_or_else(|| address.to_string(), |m| m.peer_at(address));

@@ -200,8 +200,7 @@ impl Node {
     /// Whether a local device takes the frame.
     fn trace_delivery(&self, leg: &mut Leg, port: PortId) -> bool {
         let tables = self.tables();
-        let live = tables.endpoints.values().find(|live| live.port.is_some_and(|p| p.id == port));
-        let name = live.map_or_else(|| format!("port {}", port.0), |live| named(&live.endpoint));
+        let name = tables.endpoint_at(port).map_or_else(|| format!("port {}", port.0), named);
         match self.vtep.trace_device(port) {
             Ok(()) => leg.goes_on("deliver", format!("to {name}, which takes frames")),
             Err(reason) => leg.ends("deliver", format!("the interface of {name} is down, or its queue full"), reason),

@@ -155,8 +155,8 @@ fn destination(node: &Node, vni: Vni, mac: Mac, place: Option<Place>) -> String 
     match place {
         Some(Place::Local(port)) => {
             let tables = node.tables();
-            let live = tables.endpoints.values().find(|live| live.port.is_some_and(|p| p.id == port));
-            let name = live.map_or_else(|| format!("port {}", port.0), |live| live.endpoint.id.clone());
+            let endpoint = tables.endpoint_at(port);
+            let name = endpoint.map_or_else(|| format!("port {}", port.0), |endpoint| endpoint.id.clone());
             format!("{mac} is behind the endpoint {name} here ({how})")
         }
         Some(Place::Vtep(vtep)) => format!("{mac} is behind {} ({how})", named(node, vtep)),

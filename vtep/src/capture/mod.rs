@@ -110,11 +110,6 @@ impl Capture {
         self.rings[worker].swap(batch);
     }
 
-    /// The workers that have a ring.
-    pub fn workers(&self) -> usize {
-        self.rings.len()
-    }
-
     /// Frames that were to be seen and that there was no room for.
     pub fn lost(&self) -> u64 {
         self.rings.iter().map(Ring::lost).sum()

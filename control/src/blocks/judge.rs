@@ -84,15 +84,15 @@ impl Blocks {
         if let Some(holder) = self.held.get(&address) {
             return TakeVerdict::Denied { holder: format!("the endpoint {holder}") };
         }
-        if let Some(node) = self.other_holder(view, address).filter(|node| *node != from) {
+        let (holder, promised) = (self.other_holder(view, address), self.promised(now, address));
+        if let Some(node) = holder.filter(|node| *node != from) {
             return TakeVerdict::Denied { holder: format!("an endpoint on the node {}", view.name(node)) };
         }
-        if let Some(node) = self.promised(now, address).filter(|node| *node != from) {
+        if let Some(node) = promised.filter(|node| *node != from) {
             return TakeVerdict::Denied { holder: format!("the node {}, which is just attaching", view.name(node)) };
         }
         // The asker had it a moment ago: the record of that time may be here, or still be on its way.
-        let again = self.promised(now, address).is_some() || self.other_holder(view, address).is_some();
-        let kept_from = if again { now + SETTLE } else { now };
+        let kept_from = if holder.or(promised).is_some() { now + SETTLE } else { now };
         let promise = Promise { to: from, until: now + HAND_OVER };
         self.handed_over.insert(address, HandOver { promise, kept_from });
         TakeVerdict::Granted

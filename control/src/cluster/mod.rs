@@ -128,8 +128,7 @@ impl Cluster {
             Input::Roster(roster) => self.roster_came(mono, roster),
             Input::Connected { peer, hello } => self.connected(mono, peer, &hello),
             Input::Disconnected { peer } => {
-                self.exchange.disconnect(peer);
-                self.clocks.lost(peer);
+                self.stream_ended(peer);
                 if self.links.disconnected(mono, peer, &mut self.random) {
                     self.membership.doubt(mono, peer);
                 }
@@ -250,9 +249,14 @@ impl Cluster {
         self.exchange.connect(mono, peer, &self.table, &self.objects);
     }
 
-    fn disconnect(&mut self, mono: Duration, peer: NodeId) {
+    /// There is no stream with a neighbour any more: nothing that it said on it counts.
+    fn stream_ended(&mut self, peer: NodeId) {
         self.exchange.disconnect(peer);
         self.clocks.lost(peer);
+    }
+
+    fn disconnect(&mut self, mono: Duration, peer: NodeId) {
+        self.stream_ended(peer);
         self.links.disconnected(mono, peer, &mut self.random);
         self.outputs.push_back(Output::Disconnect { peer });
     }
@@ -339,8 +343,7 @@ impl Cluster {
         for step in self.links.run(mono, &mut self.random) {
             match step {
                 Step::Disconnect(peer) => {
-                    self.exchange.disconnect(peer);
-                    self.clocks.lost(peer);
+                    self.stream_ended(peer);
                     self.outputs.push_back(Output::Disconnect { peer });
                 }
                 Step::Connect(peer) => {

@@ -9,12 +9,12 @@ use std::time::Duration;
 use axum::body::{Body, BodyDataStream, to_bytes};
 use axum::http::{Request, Response, header};
 use futures_util::StreamExt;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
+
+use super::hand::hand_over;
 
 /// The longest answer. A list has a few kilobytes for each container.
 const ANSWER_BYTES: usize = 64 << 20;
@@ -63,31 +63,27 @@ impl Engine {
         Engine { socket: socket.to_owned() }
     }
 
-    /// Asks for a document.
+    /// Asks for a document. The path is this program's own, and the identifiers in it were checked.
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, EngineError> {
-        timeout(PATIENCE, self.document(request("GET", path, Body::empty()))).await.map_err(|_| EngineError::Late)?
+        let document = async {
+            let body = to_bytes(self.ask(path).await?.into_body(), ANSWER_BYTES).await;
+            let body = body.map_err(|error| EngineError::BrokenOff(error.to_string()))?;
+            serde_json::from_slice(&body).map_err(|error| EngineError::Unknown(error.to_string()))
+        };
+        timeout(PATIENCE, document).await.map_err(|_| EngineError::Late)?
     }
 
     /// Hears of events from now on.
     pub(super) async fn events(&self) -> Result<Events, EngineError> {
-        let asked = timeout(PATIENCE, self.send(request("GET", EVENTS, Body::empty()))).await;
+        let asked = timeout(PATIENCE, self.ask(EVENTS)).await;
         Ok(Events(asked.map_err(|_| EngineError::Late)??.into_body().into_data_stream()))
     }
 
-    async fn document<T: DeserializeOwned>(&self, request: Request<Body>) -> Result<T, EngineError> {
-        let body = self.send(request).await?.into_body();
-        let body = to_bytes(body, ANSWER_BYTES).await.map_err(|error| EngineError::BrokenOff(error.to_string()))?;
-        serde_json::from_slice(&body).map_err(|error| EngineError::Unknown(error.to_string()))
-    }
-
-    async fn send(&self, request: Request<Body>) -> Result<Response<Body>, EngineError> {
+    async fn ask(&self, path: &str) -> Result<Response<Body>, EngineError> {
         let connected = UnixStream::connect(&self.socket).await;
         let stream = connected.map_err(|error| EngineError::Connect { socket: self.socket.clone(), error })?;
-        let broken = |error: hyper::Error| EngineError::BrokenOff(error.to_string());
-        let (mut sender, connection) = http1::handshake::<_, Body>(TokioIo::new(stream)).await.map_err(broken)?;
-        // It ends with the answer, or with the sender, which is what is heard of.
-        tokio::spawn(connection);
-        let answer = sender.send_request(request).await.map_err(broken)?.map(Body::new);
+        let request = Request::get(path).header(header::HOST, "docker").body(Body::empty()).unwrap_or_default();
+        let answer = hand_over(stream, request).await.map_err(|error| EngineError::BrokenOff(error.to_string()))?;
         if answer.status().is_success() {
             return Ok(answer);
         }
@@ -100,12 +96,6 @@ impl Engine {
         let said = serde_json::from_slice::<Refusal>(&said).map(|refusal| refusal.message);
         Err(EngineError::Refused(said.unwrap_or_else(|_| status.to_string())))
     }
-}
-
-fn request(method: &str, path: &str, body: Body) -> Request<Body> {
-    let request = Request::builder().method(method).uri(path).header(header::HOST, "docker");
-    // Method and path are this module's own, and the identifiers in a path were checked.
-    request.body(body).unwrap_or_default()
 }
 
 /// What the engine says while something happens.

@@ -18,6 +18,7 @@ pub mod api;
 pub mod endpoint;
 mod engine;
 mod garbage;
+mod hand;
 pub mod ipam;
 pub mod listen;
 mod names;

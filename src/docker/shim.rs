@@ -11,17 +11,15 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::Router;
-use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 use tracing::warn;
 
 use super::api::{error, reply};
+use super::hand::hand_over;
 use super::{Scope, fixed};
 use crate::node::socket::ApiSocket;
 
@@ -71,9 +69,5 @@ async fn forward(daemon: &Path, request: Request) -> Result<Response> {
     let stream = UnixStream::connect(daemon).await.with_context(|| {
         format!("weft does not serve Docker at {}: start `weft up --docker on` on the host", daemon.display())
     })?;
-    let (mut sender, connection) = http1::handshake::<_, Body>(TokioIo::new(stream)).await?;
-    // It ends with the answer, or with the sender, which is what is heard of.
-    tokio::spawn(connection);
-    let answer = sender.send_request(request).await.context("weft ended while it was asked: ask again")?;
-    Ok(answer.map(Body::new))
+    hand_over(stream, request).await.context("weft ended while it was asked: ask again")
 }

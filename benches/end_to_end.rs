@@ -5,13 +5,12 @@
 #[path = "support/mod.rs"]
 mod support;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use support::contestant::Kind;
-use support::rounds::{self, Plan};
+use support::rounds::{self, Common, Plan};
 use support::trial::Trial;
 use weft::lab::{self, Underlay};
 
@@ -32,26 +31,16 @@ struct Options {
     /// Contestants.
     #[arg(long, env = "WEFT_BENCH_CONTESTANTS", value_delimiter = ',', default_value = ALL)]
     contestants: Vec<Kind>,
-    /// The weft binary of another build, for the contestants before and sealed-before.
-    #[arg(long, env = "WEFT_BENCH_BEFORE")]
-    before: Option<PathBuf>,
     /// Flows of the UDP flood.
     #[arg(long, env = "WEFT_BENCH_FLOWS", default_value_t = 4)]
     flows: usize,
-    /// The underlay's address family is IPv6.
-    #[arg(long)]
-    ipv6: bool,
-    /// Given by `cargo bench`; without it, as from `cargo test`, only a short run shows that the bench works.
-    #[arg(long, hide = true)]
-    bench: bool,
-    /// Filters are for other benches.
-    #[arg(hide = true)]
-    filters: Vec<String>,
+    #[command(flatten)]
+    common: Common,
 }
 
 fn main() -> Result<()> {
     let mut options = Options::parse();
-    if !options.bench {
+    if !options.common.bench {
         (options.rounds, options.seconds, options.underlays) = (1, 0.2, vec![Underlay::Soft]);
     }
     ensure!(options.rounds > 0 && options.seconds > 0.0, "rounds and seconds must be above zero");
@@ -68,8 +57,8 @@ fn main() -> Result<()> {
         trials: &[Trial::Ping, one, Trial::Flood { flows: options.flows }, Trial::Paced],
         rounds: options.rounds,
         time: Duration::from_secs_f64(options.seconds),
-        ipv6: options.ipv6,
-        before: options.before.as_deref(),
+        ipv6: options.common.ipv6,
+        before: options.common.before.as_deref(),
         patience: None,
     };
     for &underlay in &options.underlays {

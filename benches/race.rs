@@ -14,7 +14,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use serde_json::json;
 use support::contestant::Kind;
-use support::rounds::{self, Plan};
+use support::rounds::{self, Common, Plan};
 use support::trial::Trial;
 use support::{machine, plot};
 use weft::lab::{self, Underlay};
@@ -41,29 +41,19 @@ struct Options {
     /// Trials.
     #[arg(long, value_delimiter = ',', default_value = Trial::ALL)]
     trials: Vec<Trial>,
-    /// The weft binary of another build, for the contestants before and sealed-before.
-    #[arg(long)]
-    before: Option<PathBuf>,
-    /// The underlay's address family is IPv6.
-    #[arg(long)]
-    ipv6: bool,
     /// Report what was measured even if somebody else used the machine meanwhile; the report says so.
     #[arg(long)]
     noisy: bool,
     /// Where the results go.
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/target/race"))]
     results: PathBuf,
-    /// Given by `cargo bench`; without it, as from `cargo test`, only a short run shows that the bench works.
-    #[arg(long, hide = true)]
-    bench: bool,
-    /// Filters are for other benches.
-    #[arg(hide = true)]
-    filters: Vec<String>,
+    #[command(flatten)]
+    common: Common,
 }
 
 fn main() -> Result<()> {
     let mut options = Options::parse();
-    if !options.bench {
+    if !options.common.bench {
         (options.rounds, options.seconds, options.underlays) = (1, 0.1, vec![Underlay::Soft]);
         options.contestants = vec![Kind::Veth, Kind::Kernel, Kind::Weft];
         options.trials = "tcp-both,flood8,lossfree8,udp1400,imix,ping-loaded,calls16"
@@ -91,8 +81,8 @@ fn main() -> Result<()> {
         trials: &options.trials,
         rounds: options.rounds,
         time: Duration::from_secs_f64(options.seconds),
-        ipv6: options.ipv6,
-        before: options.before.as_deref(),
+        ipv6: options.common.ipv6,
+        before: options.common.before.as_deref(),
         patience: (!options.noisy).then_some(PATIENCE),
     };
     fs::create_dir_all(&options.results)

@@ -5,7 +5,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use nix::unistd::{SysconfVar, sysconf};
+use weft::lab::{Stat, ticks};
 
 /// Others may take this part of one CPU's time before a measurement counts as disturbed.
 const OTHERS: f64 = 0.05;
@@ -37,22 +37,11 @@ fn times() -> Result<[u64; 8]> {
     }
 }
 
-fn ticks(count: u64) -> Result<Duration> {
-    let per_second = sysconf(SysconfVar::CLK_TCK)?.and_then(|hz| u32::try_from(hz).ok()).context("no clock tick")?;
-    Ok(Duration::from_secs(count) / per_second)
-}
-
 /// A look at the processes that have nothing to do with this one, to be compared with a later one.
 pub(crate) struct Watch {
     start: Instant,
     stolen: Duration,
-    others: HashMap<u32, Process>,
-}
-
-struct Process {
-    name: String,
-    parent: u32,
-    used: Duration,
+    others: HashMap<u32, Stat>,
 }
 
 impl Watch {
@@ -71,8 +60,8 @@ impl Watch {
             .others
             .iter()
             .map(|(pid, process)| {
-                let before = self.others.get(pid).map_or(Duration::ZERO, |before| before.used);
-                (process.used.saturating_sub(before).as_secs_f64() / elapsed, pid, &process.name)
+                let before = self.others.get(pid).map_or(Duration::ZERO, |before| before.cpu_time);
+                (process.cpu_time.saturating_sub(before).as_secs_f64() / elapsed, pid, &process.name)
             })
             .collect();
         used.sort_by(|a, b| b.0.total_cmp(&a.0));
@@ -92,13 +81,13 @@ impl Watch {
 }
 
 /// All processes but this one, those that it has started, and the kernel's threads, which work for all.
-fn others() -> Result<HashMap<u32, Process>> {
+fn others() -> Result<HashMap<u32, Stat>> {
     let mut all = HashMap::new();
     for entry in fs::read_dir("/proc")? {
         let name = entry?.file_name();
         let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
         // It may have ended by now.
-        if let Some(process) = fs::read_to_string(format!("/proc/{pid}/stat")).ok().and_then(|stat| read(&stat)) {
+        if let Ok(process) = Stat::read(&format!("/proc/{pid}/stat")) {
             all.insert(pid, process);
         }
     }
@@ -108,7 +97,7 @@ fn others() -> Result<HashMap<u32, Process>> {
     Ok(all)
 }
 
-fn descends(all: &HashMap<u32, Process>, mut pid: u32, from: u32) -> bool {
+fn descends(all: &HashMap<u32, Stat>, mut pid: u32, from: u32) -> bool {
     // A process that is made while the others are read may close a circle of numbers; no chain is longer than this.
     for _ in 0..64 {
         if pid == from {
@@ -120,16 +109,4 @@ fn descends(all: &HashMap<u32, Process>, mut pid: u32, from: u32) -> bool {
         }
     }
     false
-}
-
-/// The name stands in parentheses and may hold anything; behind it come state, parent, and from the 14th field the times.
-fn read(stat: &str) -> Option<Process> {
-    let (before, behind) = stat.rsplit_once(')')?;
-    let fields: Vec<_> = behind.split_whitespace().collect();
-    let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
-    Some(Process {
-        name: before.split_once('(')?.1.to_owned(),
-        parent: number(4)?.try_into().ok()?,
-        used: ticks(number(14)? + number(15)?).ok()?,
-    })
 }

@@ -1,9 +1,10 @@
 //! Rounds: each contestant in turn is put to each trial, on a machine that has nothing else to do.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
 use weft::lab::{Family, LabSpec, Underlay};
 use weft::traffic::ping;
 
@@ -12,6 +13,23 @@ use super::machine::Watch;
 use super::report::Results;
 use super::trial::Trial;
 use super::tunnel;
+
+/// The options that the end-to-end benches have in common.
+#[derive(Args)]
+pub(crate) struct Common {
+    /// The weft binary of another build, for the contestants before and sealed-before.
+    #[arg(long, env = "WEFT_BENCH_BEFORE")]
+    pub(crate) before: Option<PathBuf>,
+    /// The underlay's address family is IPv6.
+    #[arg(long)]
+    pub(crate) ipv6: bool,
+    /// Given by `cargo bench`; without it, as from `cargo test`, only a short run shows that the bench works.
+    #[arg(long, hide = true)]
+    pub(crate) bench: bool,
+    /// Filters are for other benches.
+    #[arg(hide = true)]
+    filters: Vec<String>,
+}
 
 /// What is to be measured.
 pub(crate) struct Plan<'a> {

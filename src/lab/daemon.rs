@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, SysconfVar, sysconf};
+use nix::unistd::Pid;
 
-use super::{Container, Host, UPLINK};
+use super::{Container, Host, UPLINK, cpu_time};
 
 /// The daemon's state and socket, in the host's private /run.
 const STATE_DIR: &str = "/run/weft/state";
@@ -201,16 +201,4 @@ fn listen(stderr: ChildStderr, log: &Mutex<Vec<String>>, ready: &Sender<()>) {
             let _ = ready.send(());
         }
     }
-}
-
-/// User and system time from a `stat` file under /proc, of a process or of a thread.
-pub fn cpu_time(path: &str) -> Result<Duration> {
-    let stat = fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
-    // The second field is the name, in parentheses, and may hold anything: fields are counted behind it.
-    let behind = stat.rsplit_once(')').map(|(_, behind)| behind).context("no name in stat")?;
-    let fields: Vec<&str> = behind.split_whitespace().collect();
-    let ticks = |field: usize| fields.get(field - 3).and_then(|text| text.parse::<u64>().ok());
-    let used = ticks(14).zip(ticks(15)).map(|(user, system)| user + system).context("no times in stat")?;
-    let per_second = sysconf(SysconfVar::CLK_TCK)?.and_then(|hz| u32::try_from(hz).ok()).context("no clock tick")?;
-    Ok(Duration::from_secs(used) / per_second)
 }

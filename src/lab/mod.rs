@@ -9,6 +9,7 @@ mod host;
 pub mod kernel;
 pub mod overlay;
 mod rights;
+mod stat;
 mod underlay;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -18,9 +19,10 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::sandbox::{Netns, devices, link};
 
-pub use daemon::{Daemon, cpu_time};
+pub use daemon::Daemon;
 pub use host::Host;
 pub use rights::acquire;
+pub use stat::{Stat, cpu_time, ticks};
 pub use underlay::Underlay;
 
 /// The name of every host's interface on the underlay.

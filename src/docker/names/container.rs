@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 
 use super::super::wire::nullable;
+use super::is_plain;
 
 /// The most names of one endpoint. Docker sets no limit; each costs a record on every node.
 const NAMES: usize = 64;
@@ -81,8 +82,7 @@ impl Inspected {
 
 /// A name as it is looked up: written small. `None` if nobody can ask for it (RFC 1035 section 2.3.4).
 fn name(text: &str) -> Option<String> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    let label = |label: &str| (1..=63).contains(&label.len()) && label.bytes().all(plain);
+    let label = |label: &str| (1..=63).contains(&label.len()) && label.bytes().all(is_plain);
     (text.len() <= 253 && text.split('.').all(label)).then(|| text.to_ascii_lowercase())
 }
 

@@ -240,6 +240,11 @@ impl Keeper {
     }
 }
 
+/// What a name that can be asked for consists of, dots aside: letters and digits, and what people write between them.
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')
+}
+
 /// An identifier of the engine's, as it may stand in a path.
 fn is_identifier(id: &str) -> bool {
     !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric())

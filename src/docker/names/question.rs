@@ -11,6 +11,8 @@ use hickory_proto::rr::rdata::{A, AAAA, PTR};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
 
+use super::is_plain;
+
 /// How long an answer may be kept, in seconds: an address may be another's after a move.
 const TTL: u32 = 5;
 
@@ -157,8 +159,7 @@ fn payload(record: &[u8]) -> Option<u16> {
 fn text(name: &Name) -> Option<String> {
     let mut text = String::new();
     for label in name.iter() {
-        let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-        if !label.iter().all(plain) {
+        if !label.iter().copied().all(is_plain) {
             return None;
         }
         if !text.is_empty() {

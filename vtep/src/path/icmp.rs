@@ -8,7 +8,7 @@
 
 use crate::addr::Mac;
 use crate::checksum::Sum;
-use crate::frame::{VLAN_LEN, is_vlan};
+use crate::frame::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, VLAN_LEN, is_vlan};
 
 /// Room for the longest answer: all the VLAN tags that a frame may have, and an IPv6 packet of the minimum MTU.
 pub const REPLY_MAX: usize = ETHERNET + TAGS_MAX * VLAN_LEN + V6_MAX;
@@ -16,8 +16,6 @@ pub const REPLY_MAX: usize = ETHERNET + TAGS_MAX * VLAN_LEN + V6_MAX;
 const ETHERNET: usize = 14;
 /// A customer's tag in a provider's (IEEE 802.1ad).
 const TAGS_MAX: usize = 2;
-const ETHERTYPE_V4: u16 = 0x0800;
-const ETHERTYPE_V6: u16 = 0x86dd;
 
 const V4_HEADER: usize = 20;
 const V6_HEADER: usize = 40;
@@ -50,8 +48,8 @@ pub fn too_big(frame: &[u8], mtu: u16, out: &mut [u8]) -> Option<usize> {
     let packet = frame.get(link..)?;
     let (head, body) = out.split_at_mut_checked(link)?;
     let len = match ethertype {
-        ETHERTYPE_V4 => fragmentation_needed(packet, mtu, body)?,
-        ETHERTYPE_V6 => packet_too_big(packet, mtu, body)?,
+        ETHERTYPE_IPV4 => fragmentation_needed(packet, mtu, body)?,
+        ETHERTYPE_IPV6 => packet_too_big(packet, mtu, body)?,
         _ => return None,
     };
     head[..6].copy_from_slice(&src.octets());

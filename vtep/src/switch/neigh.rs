@@ -13,7 +13,7 @@ use dashmap::DashMap;
 
 use crate::addr::Mac;
 use crate::checksum::Sum;
-use crate::frame::{self, ETH_LEN};
+use crate::frame::{self, ETH_LEN, ETHERTYPE_IPV6};
 
 /// As the forwarding table has.
 const SHARDS: usize = 16;
@@ -113,7 +113,7 @@ mod arp {
 mod nd {
     use super::*;
 
-    pub(super) const ETHERTYPE: u16 = 0x86dd;
+    pub(super) const ETHERTYPE: u16 = ETHERTYPE_IPV6;
     const PAYLOAD_LEN: usize = ETH_LEN + 4;
     const SOURCE: usize = ETH_LEN + 8;
     const DESTINATION: usize = ETH_LEN + 24;

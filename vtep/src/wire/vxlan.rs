@@ -8,7 +8,7 @@
 
 use crate::addr::Vni;
 use crate::drops::DropReason;
-use crate::frame::{ETH_LEN, be16};
+use crate::frame::{ETH_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, be16};
 
 /// Bytes of the header.
 pub const LEN: usize = 8;
@@ -54,8 +54,8 @@ pub fn is_uncut(message: &[u8], segment: usize) -> bool {
     let claimed = |at: usize| usize::from(be16(message, at));
     let l3 = LEN + ETH_LEN;
     let packet = match be16(message, l3 - 2) {
-        0x0800 => claimed(l3 + 2),
-        0x86dd => 40 + claimed(l3 + 4),
+        ETHERTYPE_IPV4 => claimed(l3 + 2),
+        ETHERTYPE_IPV6 => 40 + claimed(l3 + 4),
         _ => return false,
     };
     let first = segment - l3.min(segment);

@@ -11,16 +11,14 @@ use std::str::FromStr;
 
 pub use self::parse::{FilterError, begins};
 use crate::addr::Mac;
-use crate::frame::{self, ETH_LEN, be16};
+use crate::frame::{
+    self, ETH_LEN, ETHERTYPE_IPV4 as IPV4, ETHERTYPE_IPV6 as IPV6, PROTO_TCP as TCP, PROTO_UDP as UDP, be16,
+};
 
-const IPV4: u16 = 0x0800;
-const IPV6: u16 = 0x86dd;
 const ARP: u16 = 0x0806;
 const RARP: u16 = 0x8035;
 
 const ICMP: u8 = 1;
-const TCP: u8 = 6;
-const UDP: u8 = 17;
 const FRAGMENT: u8 = 44;
 const ICMPV6: u8 = 58;
 const SCTP: u8 = 132;

@@ -116,7 +116,8 @@ impl Results {
     }
 }
 
-fn cell(values: &[f64]) -> String {
+/// Median and spread in one cell.
+pub(crate) fn cell(values: &[f64]) -> String {
     match spread(values) {
         None => "–".into(),
         Some((one, _, _)) if values.len() == 1 => number(one),

@@ -3,7 +3,8 @@
 //! Of two writers the later wins: an object carries a hybrid clock (wall time in milliseconds in the upper 48 bits, a
 //! counter in the lower 16, and always more than the clock of what it replaces) and its writer's id, which breaks ties. A
 //! removed object leaves a tombstone for 30 days. Every member keeps all objects on its disk, since a whole cluster may
-//! restart. What is in an object, and what it means that two of them have the same name, is not judged here.
+//! restart. What is in an object is kept octet by octet, and neither that nor what it means that two have the same name is
+//! judged here.
 //!
 //! In come this node's writes ([`Objects::put`]) and those of others ([`Objects::apply`]); out come changes
 //! ([`Objects::poll_change`]) and objects for others ([`Objects::changed_since`]).

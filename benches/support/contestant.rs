@@ -1,26 +1,29 @@
 //! The overlays that are measured, each on a lab of its own.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use weft::lab::{Daemon, Lab, LabSpec, kernel, overlay};
-use weft::sandbox::Netns;
 use weft_vtep::addr::Vni;
 use weft_vtep::seal::suite::Suite;
 
 use super::naive::Naive;
+use super::trial::{End, Subject};
 use super::tunnel::{self, Tunnel};
-use super::{openvswitch, taps};
+use super::{openvswitch, taps, watched};
 
 /// What kind of overlay.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 pub(crate) enum Kind {
     /// This project's daemon, as built for release: a plain network.
     Weft,
+    /// The same, while `weft capture` shows all of it on both hosts.
+    Captured,
+    /// The same, with 500 endpoints more on each node, and metrics.
+    Crowded,
     /// The daemon of another build, to tell what a change is worth: a plain network.
     Before,
     /// A cluster of this build's daemons, and a network sealed by AES-256-GCM.
@@ -65,7 +68,16 @@ impl Kind {
 
     /// True for this project's.
     pub(crate) fn is_ours(self) -> bool {
-        matches!(self, Kind::Weft | Kind::Before | Kind::Sealed | Kind::SealedChacha | Kind::SealedBefore)
+        matches!(
+            self,
+            Kind::Weft
+                | Kind::Captured
+                | Kind::Crowded
+                | Kind::Before
+                | Kind::Sealed
+                | Kind::SealedChacha
+                | Kind::SealedBefore
+        )
     }
 }
 
@@ -73,6 +85,8 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Kind::Weft => "weft",
+            Kind::Captured => "captured",
+            Kind::Crowded => "crowded",
             Kind::Before => "before",
             Kind::Sealed => "sealed",
             Kind::SealedBefore => "sealed-before",
@@ -90,19 +104,37 @@ impl fmt::Display for Kind {
     }
 }
 
+/// What is compared with what: plain with what there was before, sealed with plain and with other people's.
+pub(crate) const RATIOS: &[(Kind, Kind)] = &[
+    (Kind::Weft, Kind::Kernel),
+    (Kind::Weft, Kind::Before),
+    (Kind::Captured, Kind::Weft),
+    (Kind::Crowded, Kind::Weft),
+    (Kind::Sealed, Kind::SealedBefore),
+    (Kind::Weft, Kind::Naive),
+    (Kind::Weft, Kind::OpenVswitch),
+    (Kind::Sealed, Kind::Weft),
+    (Kind::Sealed, Kind::Kernel),
+    (Kind::Sealed, Kind::WireguardGo),
+    (Kind::Sealed, Kind::Nebula),
+    (Kind::Sealed, Kind::Vpncloud),
+    (Kind::Sealed, Kind::Fastd),
+    (Kind::Sealed, Kind::Openvpn),
+    (Kind::SealedChacha, Kind::Weft),
+    (Kind::SealedChacha, Kind::WireguardGo),
+];
+
 const NO_BUILD: &str = "which build is meant? Say it with --before PATH";
 
 /// An overlay that is ready to be measured.
 pub(crate) struct Contestant {
     pub(crate) kind: Kind,
     lab: Lab,
+    // Before the daemons, of which some are clients.
+    tunnels: Vec<Tunnel>,
     daemons: Vec<Daemon>,
     loops: Vec<Naive>,
-    tunnels: Vec<Tunnel>,
 }
-
-/// Where a generator's socket is opened, and its address.
-pub(crate) type End<'a> = (&'a Netns, IpAddr);
 
 impl Contestant {
     /// `before` is the daemon of the other build.
@@ -113,6 +145,11 @@ impl Contestant {
         let (mut daemons, mut loops, mut tunnels) = (Vec::new(), Vec::new(), Vec::new());
         match kind {
             Kind::Weft => daemons = overlay::weft(&lab, binary, "bench", vni)?,
+            Kind::Captured => {
+                daemons = overlay::weft(&lab, binary, "bench", vni)?;
+                tunnels = watched::capture(&lab, &daemons, binary)?;
+            }
+            Kind::Crowded => daemons = watched::crowded(&lab, binary, "bench", vni)?,
             Kind::Before => daemons = overlay::weft(&lab, before.context(NO_BUILD)?, "bench", vni)?,
             Kind::Sealed => daemons = sealed(&lab, binary, Suite::Aes256Gcm)?,
             Kind::SealedBefore => daemons = sealed(&lab, before.context(NO_BUILD)?, Suite::Aes256Gcm)?,
@@ -131,11 +168,13 @@ impl Contestant {
             Kind::OpenVswitch => tunnels = openvswitch::overlay(&lab, vni)?,
             Kind::Veth => {}
         }
-        Ok(Contestant { kind, lab, daemons, loops, tunnels })
+        Ok(Contestant { kind, lab, tunnels, daemons, loops })
     }
+}
 
-    /// The ends between which is measured: the containers, or the hosts where the tunnel's device is there.
-    pub(crate) fn ends(&self) -> [End<'_>; 2] {
+impl Subject for Contestant {
+    /// The containers, or the hosts where the tunnel's device is there.
+    fn ends(&self) -> [End<'_>; 2] {
         [0, 1].map(|n: usize| {
             let (host, container) = (&self.lab.hosts[n], &self.lab.hosts[n].containers[0]);
             match self.kind {
@@ -148,13 +187,20 @@ impl Contestant {
         })
     }
 
-    /// CPU time that the overlay's own processes or threads have used; `None` where it has none.
-    pub(crate) fn cpu_time(&self) -> Result<Option<Duration>> {
+    fn cpu_time(&self) -> Result<Option<Duration>> {
         let daemons = self.daemons.iter().map(Daemon::cpu_time);
         let loops = self.loops.iter().map(Naive::cpu_time);
         let tunnels = self.tunnels.iter().map(Tunnel::cpu_time);
         let used = daemons.chain(loops).chain(tunnels).collect::<Result<Vec<_>>>()?;
         Ok((!used.is_empty()).then(|| used.iter().sum()))
+    }
+
+    fn scrape(&self) -> Result<Option<Duration>> {
+        if self.kind != Kind::Crowded {
+            return Ok(None);
+        }
+        let times = self.lab.hosts.iter().map(watched::scrape).collect::<Result<Vec<_>>>()?;
+        Ok(times.into_iter().max())
     }
 }
 

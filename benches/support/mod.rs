@@ -13,3 +13,4 @@ pub(crate) mod stage;
 mod taps;
 pub(crate) mod trial;
 mod tunnel;
+mod watched;

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::contestant::Kind;
 use super::report::{Results, number, spread};
 
 const WIDTH: f64 = 760.0;
@@ -12,7 +13,7 @@ const STEP: f64 = 22.0;
 const HEAD: f64 = 34.0;
 
 /// One picture of all columns of one underlay, as SVG, readable on light and on dark.
-pub(crate) fn svg(results: &Results) -> String {
+pub(crate) fn svg(results: &Results<Kind>) -> String {
     let panel = HEAD + STEP * results.kinds.len() as f64 + 10.0;
     let height = 40.0 + panel * results.columns.len() as f64;
     let mut svg = format!(

@@ -1,47 +1,36 @@
 //! Medians, spreads and paired ratios, as tables.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 use std::time::Duration;
 
 use comfy_table::{Table, presets};
 use serde_json::{Value, json};
 use weft::lab::Underlay;
 
-use super::contestant::Kind;
-use super::trial::{Column, Topic, Trial};
+use super::trial::{Column, Topic};
 
-/// What is compared with what: plain with what there was before, sealed with plain and with other people's.
-const RATIOS: [(Kind, Kind); 14] = [
-    (Kind::Weft, Kind::Kernel),
-    (Kind::Weft, Kind::Before),
-    (Kind::Sealed, Kind::SealedBefore),
-    (Kind::Weft, Kind::Naive),
-    (Kind::Weft, Kind::OpenVswitch),
-    (Kind::Sealed, Kind::Weft),
-    (Kind::Sealed, Kind::Kernel),
-    (Kind::Sealed, Kind::WireguardGo),
-    (Kind::Sealed, Kind::Nebula),
-    (Kind::Sealed, Kind::Vpncloud),
-    (Kind::Sealed, Kind::Fastd),
-    (Kind::Sealed, Kind::Openvpn),
-    (Kind::SealedChacha, Kind::Weft),
-    (Kind::SealedChacha, Kind::WireguardGo),
-];
-
-/// All samples from one underlay.
-pub(crate) struct Results {
+/// All samples of some contestants from one underlay.
+pub(crate) struct Results<K: 'static> {
     pub(crate) underlay: Underlay,
-    pub(crate) kinds: Vec<Kind>,
+    pub(crate) kinds: Vec<K>,
     pub(crate) columns: Vec<Column>,
+    /// Whose values are divided by whose.
+    ratios: &'static [(K, K)],
     time: Duration,
     /// For each contestant, for each round, a value for each column.
     samples: Vec<Vec<Vec<Option<f64>>>>,
 }
 
-impl Results {
-    pub(crate) fn new(underlay: Underlay, trials: &[Trial], kinds: Vec<Kind>, time: Duration) -> Self {
+impl<K: Copy + PartialEq + Display> Results<K> {
+    pub(crate) fn new(
+        underlay: Underlay,
+        columns: Vec<Column>,
+        kinds: Vec<K>,
+        ratios: &'static [(K, K)],
+        time: Duration,
+    ) -> Self {
         let samples = kinds.iter().map(|_| Vec::new()).collect();
-        Results { underlay, kinds, columns: trials.iter().flat_map(|trial| trial.columns()).collect(), time, samples }
+        Results { underlay, kinds, columns, ratios, time, samples }
     }
 
     pub(crate) fn add(&mut self, contestant: usize, sample: Vec<Option<f64>>) {
@@ -54,7 +43,7 @@ impl Results {
     }
 
     /// One's values over another's, round by round.
-    fn ratios(&self, one: Kind, other: Kind, column: usize) -> Option<Vec<f64>> {
+    fn ratios_of(&self, one: K, other: K, column: usize) -> Option<Vec<f64>> {
         let position = |kind| self.kinds.iter().position(|k| *k == kind);
         let (one, other) = (position(one)?, position(other)?);
         let (ours, theirs) = (self.values(one, column), self.values(other, column));
@@ -90,8 +79,8 @@ impl Results {
             let cells = columns.iter().map(|column| cell(&self.values(contestant, *column)));
             table.add_row([kind.to_string()].into_iter().chain(cells));
         }
-        for (one, other) in RATIOS {
-            let ratios: Vec<_> = columns.iter().map(|column| self.ratios(one, other, *column)).collect();
+        for (one, other) in self.ratios {
+            let ratios: Vec<_> = columns.iter().map(|column| self.ratios_of(*one, *other, *column)).collect();
             if ratios.iter().any(Option::is_some) {
                 let cells = ratios.iter().map(|ratios| ratios.as_deref().map_or("–".into(), cell));
                 table.add_row([format!("{one} ÷ {other}")].into_iter().chain(cells));

@@ -8,10 +8,10 @@ use clap::Args;
 use weft::lab::{Family, LabSpec, Underlay};
 use weft::traffic::ping;
 
-use super::contestant::{Contestant, Kind};
+use super::contestant::{Contestant, Kind, RATIOS};
 use super::machine::Watch;
 use super::report::Results;
-use super::trial::Trial;
+use super::trial::{Subject, Trial};
 use super::tunnel;
 
 /// The options that the end-to-end benches have in common.
@@ -60,13 +60,14 @@ pub(crate) fn installed(contestants: &mut Vec<Kind>) -> Vec<String> {
 
 /// Measures on one underlay. All contestants stand ready at once, and each round takes them in turning order: what
 /// disturbs the machine disturbs all, and the ratios are of values from the same round.
-pub(crate) fn run(plan: &Plan<'_>, underlay: Underlay) -> Result<Results> {
+pub(crate) fn run(plan: &Plan<'_>, underlay: Underlay) -> Result<Results<Kind>> {
     let family = if plan.ipv6 { Family::V6 } else { Family::V4 };
     let spec = LabSpec { underlay, family, ..LabSpec::new(2) };
     let make =
         |kind: &Kind| Contestant::make(*kind, &spec, plan.before).with_context(|| format!("cannot set up {kind}"));
     let contestants = plan.contestants.iter().map(make).collect::<Result<Vec<_>>>()?;
-    let mut results = Results::new(underlay, plan.trials, plan.contestants.clone(), plan.time);
+    let columns = plan.trials.iter().flat_map(|trial| trial.columns()).collect();
+    let mut results = Results::new(underlay, columns, plan.contestants.clone(), RATIOS, plan.time);
     for round in 0..plan.rounds {
         for turn in 0..contestants.len() {
             let which = (round + turn) % contestants.len();

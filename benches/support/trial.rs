@@ -3,25 +3,46 @@
 //! A trial has a name, by which the command line chooses it, and one or more columns in the results.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
+use weft::sandbox::Netns;
 use weft::traffic::calls::{self, CallSpec};
 use weft::traffic::ping::{self, PingReport, PingSpec};
 use weft::traffic::tcp::{self, TcpReport, TcpSpec};
 use weft::traffic::udp::{self, FloodReport, FloodSpec, IMIX};
 
-use super::contestant::Contestant;
 use super::machine;
 
 /// A rate is called free of loss if at most one of ten thousand datagrams is lost.
 const LOSS_FREE: f64 = 0.0001;
 /// The payload of packets of 1,400 bytes, which all tunnels carry.
 const LARGE: usize = 1372;
+/// How often metrics are read.
+const EACH: Duration = Duration::from_secs(1);
 /// How often the search for that rate halves what is left of the interval.
 const HALVINGS: u32 = 7;
+
+/// Where a generator's socket is opened, and its address.
+pub(crate) type End<'a> = (&'a Netns, IpAddr);
+
+/// An overlay that is ready to be measured.
+pub(crate) trait Subject: Sync {
+    /// The ends between which is measured.
+    fn ends(&self) -> [End<'_>; 2];
+
+    /// CPU time that the overlay's own processes or threads have used; `None` where it has none.
+    fn cpu_time(&self) -> Result<Option<Duration>>;
+
+    /// Reads every node's metrics, and says how long the slowest took; `None` where there are none.
+    fn scrape(&self) -> Result<Option<Duration>> {
+        Ok(None)
+    }
+}
 
 /// Which way the streams go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,6 +57,8 @@ pub(crate) enum Way {
 pub(crate) enum Trial {
     /// TCP streams, as many bytes as go through.
     Tcp { streams: usize, way: Way },
+    /// A stream, and another one while the metrics of all nodes are read each second.
+    Scraped,
     /// 64-byte datagrams, all that one sender can.
     Flood { flows: usize },
     /// The highest rate of 64-byte datagrams at which nothing is lost, by search.
@@ -93,6 +116,11 @@ impl Trial {
                 };
                 vec![column(Topic::Tcp, format!("TCP {streams}{way} Gb/s"))]
             }
+            Trial::Scraped => vec![
+                column(Topic::Tcp, "TCP scraped Gb/s".into()),
+                Column { name: "scraped ÷ not".into(), topic: Topic::Tcp, ratio: false },
+                Column { name: "scrape ms".into(), topic: Topic::Tcp, ratio: false },
+            ],
             Trial::Flood { flows } => ["k/s", "CPU-s/M machine"]
                 .map(|what| column(Topic::Packets, format!("64 B, {flows} flows {what}")))
                 .into(),
@@ -112,12 +140,12 @@ impl Trial {
     }
 
     /// Measures once, for `time` where time makes a difference. `None` in a column: this contestant has no such value.
-    pub(crate) fn run(self, contestant: &Contestant, time: Duration) -> Result<Vec<Option<f64>>> {
-        let [(a, other), (b, address)] = contestant.ends();
+    pub(crate) fn run(self, subject: &impl Subject, time: Duration) -> Result<Vec<Option<f64>>> {
+        let [(a, other), (b, address)] = subject.ends();
         Ok(match self {
             Trial::Tcp { streams, way } => {
                 let spec = TcpSpec { streams, duration: time, ..TcpSpec::default() };
-                let (machine, own) = (machine::busy()?, contestant.cpu_time()?);
+                let (machine, own) = (machine::busy()?, subject.cpu_time()?);
                 let reports = match way {
                     Way::There => vec![tcp::stream(a, b, address, &spec)?],
                     Way::Back => vec![tcp::stream(b, a, other, &spec)?],
@@ -129,9 +157,10 @@ impl Trial {
                 }
                 let gigabytes = reports.iter().map(|report| report.total_bytes).sum::<u64>() as f64 / 1e9;
                 let machine = (machine::busy()?.saturating_sub(machine)).as_secs_f64() / gigabytes;
-                let own = contestant.cpu_time()?.zip(own).map(|(now, then)| (now - then).as_secs_f64() / gigabytes);
+                let own = subject.cpu_time()?.zip(own).map(|(now, then)| (now - then).as_secs_f64() / gigabytes);
                 vec![Some(rate), Some(machine), own]
             }
+            Trial::Scraped => scraped(subject, time.max(EACH))?,
             Trial::Flood { flows } => {
                 let machine = machine::busy()?;
                 let report = udp::flood(a, b, address, &FloodSpec { flows, duration: time, ..FloodSpec::default() })?;
@@ -184,6 +213,41 @@ impl Trial {
             }
         })
     }
+}
+
+/// Half of it without and half of it with a scrape each [`EACH`], each half in two parts, so that what grows or fades
+/// meanwhile is the same for both.
+fn scraped(subject: &impl Subject, time: Duration) -> Result<Vec<Option<f64>>> {
+    let [(a, _), (b, address)] = subject.ends();
+    let spec = TcpSpec { duration: time, ..TcpSpec::default() };
+    let (mut rates, mut slowest) = ([0.0; 2], Duration::ZERO);
+    for scraping in [false, true, true, false] {
+        let over = AtomicBool::new(!scraping);
+        let rate = thread::scope(|scope| {
+            let scraper = scope.spawn(|| scrape_until(subject, &over));
+            let report = tcp::stream(a, b, address, &spec);
+            over.store(true, Ordering::Relaxed);
+            let times = scraper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            slowest = slowest.max(times);
+            anyhow::Ok(report?.gbit_per_s())
+        })?;
+        rates[usize::from(scraping)] += rate / 2.0;
+    }
+    let found = slowest > Duration::ZERO;
+    Ok([rates[1], rates[1] / rates[0], slowest.as_secs_f64() * 1e3].map(|value| found.then_some(value)).into())
+}
+
+/// Scrapes at once, and then each [`EACH`]. Returns the longest time that one took.
+fn scrape_until(subject: &impl Subject, over: &AtomicBool) -> Result<Duration> {
+    let (mut slowest, mut next) = (Duration::ZERO, Instant::now());
+    while !over.load(Ordering::Relaxed) {
+        if Instant::now() >= next {
+            let Some(took) = subject.scrape()? else { break };
+            (slowest, next) = (slowest.max(took), next + EACH);
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    Ok(slowest)
 }
 
 fn percentiles(what: &str) -> Vec<Column> {
@@ -242,11 +306,12 @@ impl FromStr for Trial {
             ("lossfree", Some(flows)) => Trial::LossFree { flows },
             ("calls", Some(callers)) => Trial::Calls { callers },
             ("udp", Some(1400)) => Trial::Large,
+            ("scraped", None) => Trial::Scraped,
             ("paced", None) => Trial::Paced,
             ("imix", None) => Trial::Imix,
             ("ping", None) => Trial::Ping,
             ("ping-loaded", None) => Trial::PingLoaded,
-            _ => return Err(anyhow!("there is no trial {text}; there are {}, paced", Trial::ALL)),
+            _ => return Err(anyhow!("there is no trial {text}; there are {}, paced, scraped", Trial::ALL)),
         };
         match (trial, way) {
             (Trial::Tcp { .. }, _) | (_, Way::There) => Ok(trial),

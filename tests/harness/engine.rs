@@ -6,7 +6,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -76,9 +76,12 @@ impl<'a> Engine<'a> {
 
     /// Runs `docker` with these words. Text within `'` is one word.
     pub(crate) fn docker(&self, line: &str) -> Output {
-        let mut command = Command::new("docker");
-        command.args(["--host", SOCKET]).args(words(line)).stdin(Stdio::null()).env("DOCKER_CONFIG", "/run/docker-cli");
-        self.host.output(&mut command).unwrap()
+        self.host.output(&mut client(line)).unwrap()
+    }
+
+    /// Starts `docker` with these words, with what it prints for whoever calls.
+    pub(crate) fn spawn(&self, line: &str) -> Child {
+        self.host.spawn(client(line).stdout(Stdio::piped())).unwrap()
     }
 
     /// Runs a command that must succeed, and returns what it printed.
@@ -156,6 +159,12 @@ fn run(host: &Host, log: &Path) -> Program {
         "--storage-driver=vfs",
     ];
     Program::start(host, &command, &[], log)
+}
+
+fn client(line: &str) -> Command {
+    let mut command = Command::new("docker");
+    command.args(["--host", SOCKET]).args(words(line)).stdin(Stdio::null()).env("DOCKER_CONFIG", "/run/docker-cli");
+    command
 }
 
 /// Splits a line at spaces outside of quotes.

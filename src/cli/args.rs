@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use weft_vtep::addr::{Mac, Vni};
 
-use crate::metrics::Listen;
+use crate::http::Listen;
 
 /// The daemon's default socket.
 pub const DEFAULT_SOCKET: &str = "/run/weft/weft.sock";
@@ -239,6 +239,9 @@ pub struct UpArgs {
     /// Serve metrics for Prometheus; a port alone is of 127.0.0.1. The state directory remembers
     #[arg(long, value_name = "[IP:]PORT|off")]
     pub metrics: Option<Listen>,
+    /// Serve a page that shows the cluster as this node sees it; a port alone is of 127.0.0.1. The state directory remembers
+    #[arg(long, value_name = "[IP:]PORT|off")]
+    pub page: Option<Listen>,
 
     /// Write the keys of sealed networks to a file, for a protocol analyser; needs --insecure-key-log
     #[arg(long, value_name = "FILE", requires = "insecure_key_log")]
@@ -417,7 +420,7 @@ mod tests {
     #[test]
     fn up_takes_every_flag_and_one_mode() {
         let up = "weft up --state-dir /d --socket /s --name n --advertise 192.0.2.1 --vxlan-port 4790 --control-port 1 \
-                  --docker off --docker-socket /p --metrics 9469";
+                  --docker off --docker-socket /p --metrics 9469 --page 9470";
         for mode in ["--standalone", "--bootstrap", "--bootstrap --token-out /t", "--join h:1 --token-file /t", ""] {
             assert!(parse(&format!("{up} {mode}")).is_ok(), "{mode}");
         }

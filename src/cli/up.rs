@@ -61,6 +61,7 @@ fn config(args: UpArgs, socket: PathBuf) -> Result<Config> {
         suite: args.suite.map(Suite::from),
         docker: docker::Config { when: args.docker.into(), socket: args.docker_socket, engine: args.docker_engine },
         metrics: args.metrics,
+        page: args.page,
         key_log: args.key_log,
         until_stdin_closes: args.until_stdin_closes,
     })

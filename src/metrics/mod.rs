@@ -1,6 +1,6 @@
 //! Metrics for Prometheus: what a node knows of itself, as a page that is read every few seconds.
 //!
-//! [`Listen`] says where it is served, [`serve`] serves it. For each request [`Figures`] are taken from the node, and
+//! [`serve`] answers for it over HTTP. For each request [`Figures`] are taken from the node, and
 //! [`page`] writes them in Prometheus' text format (version 0.0.4); `process` adds those of the process. Nothing is
 //! counted here: the counters are the data plane's and the control plane's, and the figures are a copy of them, so a node
 //! that nobody reads pays nothing.
@@ -9,14 +9,12 @@
 //! and as many peers. What is left out beyond is counted in `weft_metrics_omitted`.
 
 mod figures;
-mod listen;
 pub mod page;
 mod paths;
 mod process;
 pub mod serve;
 
 pub use figures::{Figures, NetworkFigures, PeerFigures};
-pub use listen::Listen;
 
 /// The most networks, and the most peers, that have series of their own.
 pub const MOST: usize = 1024;

@@ -11,7 +11,7 @@ use weft_vtep::seal::suite::Suite;
 use super::state::{CONTROL_PORT, Identity, Mode};
 use super::{new_id, underlay};
 use crate::docker;
-use crate::metrics::Listen;
+use crate::http::Listen;
 
 /// The port that IANA assigned to VXLAN (RFC 7348 section 8).
 pub const VXLAN_PORT: u16 = 4789;
@@ -72,6 +72,8 @@ pub struct Config {
     pub docker: docker::Config,
     /// Where metrics are served; `None` for where they were.
     pub metrics: Option<Listen>,
+    /// Where the page is served; `None` for where it was.
+    pub page: Option<Listen>,
     /// Where session keys are written down; `None`: nowhere.
     pub key_log: Option<PathBuf>,
     /// End when standard input ends.
@@ -130,6 +132,7 @@ impl Config {
             control_port: self.control_port.or(remembered.map(|r| r.control_port)).unwrap_or(CONTROL_PORT),
             incarnation: next_incarnation(remembered.map_or(0, |r| r.incarnation)),
             metrics: self.metrics.map_or(remembered.and_then(|r| r.metrics), Listen::address),
+            page: self.page.map_or(remembered.and_then(|r| r.page), Listen::address),
         })
     }
 }
@@ -162,6 +165,7 @@ mod tests {
             suite: None,
             docker: docker::Config { when: docker::When::Off, socket: "/p".into(), engine: "/e".into() },
             metrics: None,
+            page: None,
             key_log: None,
             until_stdin_closes: false,
         }

@@ -32,10 +32,10 @@ use super::key_log::KeyLog;
 use super::notify::{self, Ending};
 use super::reconcile::PERIOD;
 use super::reload::Reload;
+use super::served;
 use super::socket::ApiSocket;
 use super::state::{Identity, Mode, State, StateDir};
 use crate::docker::{self, Driver};
-use crate::metrics;
 
 /// How long open requests may take to finish when the daemon ends.
 const FAREWELL: Duration = Duration::from_secs(3);
@@ -59,7 +59,7 @@ pub async fn run(config: Config, reread: impl Fn() -> Result<Config>) -> Result<
             (identity, Some(membership))
         }
     };
-    let metrics = identity.metrics.map(metrics::serve::bind).transpose()?;
+    let taken = served::take(&identity)?;
     let vtep = start_vtep(&identity, &config)?;
     let (networks, endpoints) = state.map(|s| (s.networks, s.endpoints)).unwrap_or_default();
     let state = State::new(identity.clone(), networks, endpoints);
@@ -71,8 +71,8 @@ pub async fn run(config: Config, reread: impl Fn() -> Result<Config>) -> Result<
     }
     let control_port = cluster::listen(&node).await?;
     let (stop, server) = serve(&node, listener)?;
-    let metrics = metrics.map(|bound| metrics::serve::start(bound, &node)).transpose()?;
-    let reload = Reload::new(&config, reread, metrics)?;
+    let served = served::start(taken, &node, &config.socket)?;
+    let reload = Reload::new(&config, reread, served)?;
     let mut ended = tokio::select! {
         ready = get_ready(&node, state, control_port, &config) => ready.map(Some),
         () = ending.wait() => Ok(None),

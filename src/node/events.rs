@@ -47,6 +47,12 @@ impl Events {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The latest `count` events, the oldest first.
+    pub(super) fn latest(&self, count: usize) -> Vec<Event> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.iter().skip(kept.len().saturating_sub(count)).cloned().collect()
+    }
+
     /// The latest events, the oldest first, and those to come.
     pub(super) fn subscribe(&self) -> (Vec<Event>, broadcast::Receiver<Event>) {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);

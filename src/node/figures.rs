@@ -39,6 +39,11 @@ impl Node {
         }
     }
 
+    /// The latest `count` events, the oldest first.
+    pub(crate) fn latest_events(&self, count: usize) -> Vec<v1::Event> {
+        self.events.latest(count)
+    }
+
     fn peer_figures(&self) -> Vec<PeerFigures> {
         let paths = self.paths();
         self.session_list().into_iter().map(|session| peer(session, &paths)).collect()

@@ -27,6 +27,7 @@ mod recent;
 pub mod reconcile;
 mod reload;
 mod restore;
+mod served;
 pub mod socket;
 pub mod state;
 mod tables;

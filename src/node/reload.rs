@@ -1,6 +1,6 @@
 //! SIGHUP: the configuration is read again, and what can change while the daemon runs does.
 //!
-//! That is where metrics are served. All else (name, addresses, ports, the state directory, Docker's socket) is fixed
+//! That is where metrics and the page are served. All else (name, addresses, ports, the state directory, Docker's socket) is fixed
 //! when the daemon starts; where the file says something new of it, an event names it, and that it takes a restart. A
 //! restart costs containers nothing. A file that is wrong changes nothing.
 
@@ -11,8 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Node;
 use super::config::Config;
-use crate::metrics::Listen;
-use crate::metrics::serve::{self, Service};
+use super::served::Served;
 
 /// What can be reloaded, and how to read it again.
 pub(super) struct Reload<'a, F> {
@@ -20,16 +19,15 @@ pub(super) struct Reload<'a, F> {
     started: &'a Config,
     /// Reads it anew.
     read: F,
-    /// The metrics that are served now.
-    metrics: Option<Service>,
+    served: Served,
     hangups: Signal,
 }
 
 impl<'a, F: Fn() -> Result<Config>> Reload<'a, F> {
     /// From here on SIGHUP does not end the daemon.
-    pub(super) fn new(started: &'a Config, read: F, metrics: Option<Service>) -> Result<Self> {
+    pub(super) fn new(started: &'a Config, read: F, served: Served) -> Result<Self> {
         let hangups = signal(SignalKind::hangup()).context("cannot watch for SIGHUP")?;
-        Ok(Reload { started, read, metrics, hangups })
+        Ok(Reload { started, read, served, hangups })
     }
 
     /// Obeys SIGHUP, for as long as the daemon lives.
@@ -45,14 +43,9 @@ impl<'a, F: Fn() -> Result<Config>> Reload<'a, F> {
 
     fn apply(&mut self, node: &Arc<Node>) -> Result<String> {
         let config = (self.read)()?;
-        let wanted = config.metrics.map_or(node.identity.metrics, Listen::address);
         let mut text = "the configuration was read again".to_owned();
-        if wanted != self.metrics.as_ref().map(Service::address) {
-            // The new port first: where it cannot be had, the old one goes on.
-            let service = wanted.map(|address| serve::start(serve::bind(address)?, node)).transpose()?;
-            self.metrics = service;
-            text += &wanted
-                .map_or("; no metrics are served now".to_owned(), |at| format!("; metrics are served at {at} now"));
+        for told in self.served.follow(&config, node)? {
+            text += &format!("; {told}");
         }
         let fixed = fixed(self.started, &config);
         if !fixed.is_empty() {

@@ -59,6 +59,9 @@ pub struct Identity {
     /// Where its metrics are served; `None`: nowhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metrics: Option<SocketAddr>,
+    /// Where its page is served; `None`: nowhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page: Option<SocketAddr>,
 }
 
 fn default_control_port() -> u16 {
@@ -322,6 +325,7 @@ mod tests {
             control_port: CONTROL_PORT,
             incarnation: 0,
             metrics: None,
+            page: None,
         };
         let endpoint = Endpoint {
             id: "0123456789ab".into(),

@@ -37,6 +37,7 @@ fn node(dir: &Path) -> (Arc<Node>, State) {
         control_port: 7956,
         incarnation: 0,
         metrics: None,
+        page: None,
     };
     let node = Arc::new(Node::new(identity.clone(), vtep, StateDir::open(dir).unwrap(), None));
     (node, State::new(identity, Vec::new(), Vec::new()))

@@ -1,11 +1,11 @@
-//! Where metrics are served.
+//! Where something is served over HTTP.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
-/// What `--metrics` says.
+/// What `--metrics` and `--page` say.
 ///
-/// A port alone is one of the loopback interface: what the page tells of a network is its operator's. Other addresses
+/// A port alone is one of the loopback interface: what is told of a network there is its operator's. Other addresses
 /// have to be written out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Listen {

@@ -86,6 +86,8 @@ pub enum Command {
     Trace(super::trace::TraceArgs),
     /// Show frames as they pass this node, opened: a line for each, or a file for Wireshark
     Capture(super::capture::CaptureArgs),
+    /// Watch the node and its cluster in a terminal: nodes, endpoints, networks, flows, drops, events, with their rates
+    Top(super::top::TopArgs),
     /// Print the completions for a shell
     Completions {
         /// The shell

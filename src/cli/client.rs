@@ -46,7 +46,12 @@ pub async fn channel(socket: &Path) -> Result<Channel> {
 
 /// The answer, or the daemon's refusal as it wrote it.
 pub fn answer<T>(response: Result<Response<T>, Status>) -> Result<T> {
-    response.map(Response::into_inner).map_err(|status| match status.code() {
+    response.map(Response::into_inner).map_err(refusal)
+}
+
+/// What the daemon refused, or that it is gone.
+pub fn refusal(status: Status) -> anyhow::Error {
+    match status.code() {
         Code::Unknown | Code::Internal | Code::Cancelled if is_transport(&status) => {
             anyhow!("the daemon ended before it answered; see its log, then `weft status`")
         }
@@ -55,10 +60,10 @@ pub fn answer<T>(response: Result<Response<T>, Status>) -> Result<T> {
         }
         Code::Unimplemented => anyhow!("the daemon does not know this command; restart it with this version of weft"),
         _ => anyhow!("{}", status.message()),
-    })
+    }
 }
 
 /// True for a status that this side made because the connection broke.
-fn is_transport(status: &Status) -> bool {
+pub(super) fn is_transport(status: &Status) -> bool {
     std::error::Error::source(status).is_some_and(|source| !source.is::<tonic::TimeoutExpired>())
 }

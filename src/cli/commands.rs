@@ -11,7 +11,7 @@ use weft_proto::v1;
 use super::args::{
     AttachArgs, Command, CreateArgs, Global, MembersCommand, NetworkCommand, SignerCommand, TokenCommand,
 };
-use super::client::{Client, answer, connect};
+use super::client::{Client, answer, connect, is_transport, refusal};
 use super::{capture, output, print, trace, view};
 
 /// Runs a command of the client.
@@ -35,6 +35,7 @@ impl Session {
             | Command::Demo(_)
             | Command::Doctor { .. }
             | Command::PluginShim(_)
+            | Command::Top(_)
             | Command::Completions { .. }
             | Command::Man { .. } => {
                 bail!("this command asks no daemon")
@@ -134,7 +135,14 @@ impl Session {
     async fn events(&mut self, follow: bool) -> Result<()> {
         let mut events = answer(self.client.events(v1::EventsRequest { follow }).await)?;
         let mut listed = Vec::new();
-        while let Some(event) = events.message().await.map_err(|status| anyhow::anyhow!("{}", status.message()))? {
+        loop {
+            let event = match events.message().await {
+                Ok(Some(event)) => event,
+                Ok(None) => break,
+                // A follower is told of the daemon's end below, however it came.
+                Err(status) if follow && is_transport(&status) => break,
+                Err(status) => return Err(refusal(status)),
+            };
             let event = view::Event::from(event);
             match (follow, self.json) {
                 (true, true) => output(&(serde_json::to_string(&event)? + "\n"))?,
@@ -142,7 +150,10 @@ impl Session {
                 (false, _) => listed.push(event),
             }
         }
-        if follow { Ok(()) } else { self.show(&listed, |events| events.iter().map(print::event).collect()) }
+        if follow {
+            bail!("the daemon has ended, and with it what there was to follow; see its log, then `weft status`");
+        }
+        self.show(&listed, |events| events.iter().map(print::event).collect())
     }
 
     async fn token(&mut self, command: TokenCommand) -> Result<()> {

@@ -13,6 +13,7 @@ mod file;
 mod pages;
 pub mod print;
 mod shim;
+pub mod top;
 pub mod trace;
 mod up;
 pub mod view;
@@ -44,6 +45,7 @@ pub fn main() -> ExitCode {
             let Global { socket, json } = cli.global;
             doctor::run(doctor::Options { socket, json, bundle })
         }
+        Command::Top(args) => top::run(&cli.global, &args),
         Command::PluginShim(args) => shim::run(args),
         command => commands::run(command, &cli.global),
     };

@@ -153,7 +153,8 @@ fn events_are_followed_one_document_to_a_line() {
     privileged!();
     let mut cluster = Cluster::begun(LabSpec::new(2));
     let mut command = Command::new(weft());
-    command.args(["--socket", "/run/weft/weft.sock", "--json", "events", "--follow"]).stdout(Stdio::piped());
+    command.args(["--socket", "/run/weft/weft.sock", "--json", "events", "--follow"]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut follower = cluster.host(0).spawn(&mut command).unwrap();
     let lines = BufReader::new(follower.stdout.take().unwrap()).lines();
     let token = cluster.token(0);
@@ -172,7 +173,11 @@ fn events_are_followed_one_document_to_a_line() {
     }
     assert_eq!(rows(&cluster.json(0, "events"))[..followed.len()], followed);
     assert!(followed.iter().any(|event| event["kind"] == "member_joined"), "{followed:?}");
-    // And with the daemon it ends.
-    cluster.stop(0);
+    // And with the daemon it ends, however that does.
+    cluster.crash(0);
     eventually("the follower ends", || follower.try_wait().unwrap().is_some());
+    let output = follower.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), said.lines().count()), (Some(1), 1), "{said}");
+    assert!(said.contains("the daemon has ended"), "{said}");
 }

@@ -26,6 +26,7 @@ mod stand_in;
 #[allow(dead_code)]
 mod stranger;
 mod tokens;
+mod top;
 mod trace;
 mod upgrades;
 

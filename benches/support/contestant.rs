@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use weft::lab::{Daemon, Lab, LabSpec, kernel, overlay};
+use weft::sandbox::Netns;
 use weft_vtep::addr::Vni;
 use weft_vtep::seal::suite::Suite;
 
@@ -134,6 +135,7 @@ pub(crate) struct Contestant {
     tunnels: Vec<Tunnel>,
     daemons: Vec<Daemon>,
     loops: Vec<Naive>,
+    crowd: Vec<Netns>,
 }
 
 impl Contestant {
@@ -142,14 +144,14 @@ impl Contestant {
         let vni = Vni::new(77).context("77 is a VNI")?;
         let binary = Path::new(env!("CARGO_BIN_EXE_weft"));
         let lab = Lab::build(spec.clone())?;
-        let (mut daemons, mut loops, mut tunnels) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut daemons, mut loops, mut tunnels, mut crowd) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         match kind {
             Kind::Weft => daemons = overlay::weft(&lab, binary, "bench", vni)?,
             Kind::Captured => {
                 daemons = overlay::weft(&lab, binary, "bench", vni)?;
                 tunnels = watched::capture(&lab, &daemons, binary)?;
             }
-            Kind::Crowded => daemons = watched::crowded(&lab, binary, "bench", vni)?,
+            Kind::Crowded => (daemons, crowd) = watched::crowded(&lab, binary, "bench", vni)?,
             Kind::Before => daemons = overlay::weft(&lab, before.context(NO_BUILD)?, "bench", vni)?,
             Kind::Sealed => daemons = sealed(&lab, binary, Suite::Aes256Gcm)?,
             Kind::SealedBefore => daemons = sealed(&lab, before.context(NO_BUILD)?, Suite::Aes256Gcm)?,
@@ -168,7 +170,7 @@ impl Contestant {
             Kind::OpenVswitch => tunnels = openvswitch::overlay(&lab, vni)?,
             Kind::Veth => {}
         }
-        Ok(Contestant { kind, lab, tunnels, daemons, loops })
+        Ok(Contestant { kind, lab, tunnels, daemons, loops, crowd })
     }
 }
 

@@ -36,9 +36,10 @@ pub(crate) fn capture(lab: &Lab, daemons: &[Daemon], binary: &Path) -> Result<Ve
     Ok(captures)
 }
 
-/// As [`overlay::weft`], but each node has [`CROWD`] endpoints more, on a network of their own, and serves its metrics.
-pub(crate) fn crowded(lab: &Lab, binary: &Path, name: &str, vni: Vni) -> Result<Vec<Daemon>> {
-    let crowd = |host: &Host| -> Result<Daemon> {
+/// As [`overlay::weft`], but each node has [`CROWD`] endpoints more, on a network of their own, and serves its metrics. The
+/// namespaces are theirs: without them the endpoints are gone.
+pub(crate) fn crowded(lab: &Lab, binary: &Path, name: &str, vni: Vni) -> Result<(Vec<Daemon>, Vec<Netns>)> {
+    let crowd = |host: &Host| -> Result<(Daemon, Netns)> {
         let daemon = Daemon::start(binary, host, &["--metrics", METRICS])?;
         overlay::join(lab, &daemon, host, name, vni)?;
         let netns = Netns::anonymous()?;
@@ -47,7 +48,7 @@ pub(crate) fn crowded(lab: &Lab, binary: &Path, name: &str, vni: Vni) -> Result<
         for n in 0..CROWD {
             daemon.json(host, &["attach", "crowd", "--netns", &path, "--ifname", &format!("c{n}")])?;
         }
-        Ok(daemon)
+        Ok((daemon, netns))
     };
     thread::scope(|scope| {
         let hosts: Vec<_> = lab.hosts.iter().map(|host| scope.spawn(move || crowd(host))).collect();

@@ -22,6 +22,8 @@ use super::machine;
 const LOSS_FREE: f64 = 0.0001;
 /// The payload of packets of 1,400 bytes, which all tunnels carry.
 const LARGE: usize = 1372;
+/// Scrapes whose CPU time is measured.
+const SCRAPES: u32 = 100;
 /// How often metrics are read.
 const EACH: Duration = Duration::from_secs(1);
 /// How often the search for that rate halves what is left of the interval.
@@ -119,7 +121,8 @@ impl Trial {
             Trial::Scraped => vec![
                 column(Topic::Tcp, "TCP scraped Gb/s".into()),
                 Column { name: "scraped ÷ not".into(), topic: Topic::Tcp, ratio: false },
-                Column { name: "scrape ms".into(), topic: Topic::Tcp, ratio: false },
+                Column { name: "slowest scrape ms".into(), topic: Topic::Tcp, ratio: false },
+                Column { name: "CPU ms/scrape".into(), topic: Topic::Tcp, ratio: false },
             ],
             Trial::Flood { flows } => ["k/s", "CPU-s/M machine"]
                 .map(|what| column(Topic::Packets, format!("64 B, {flows} flows {what}")))
@@ -233,8 +236,16 @@ fn scraped(subject: &impl Subject, time: Duration) -> Result<Vec<Option<f64>>> {
         })?;
         rates[usize::from(scraping)] += rate / 2.0;
     }
+    // Of an idle node, and many: a daemon's time is told in hundredths of a second.
+    let before = subject.cpu_time()?;
+    for _ in 0..SCRAPES {
+        subject.scrape()?;
+    }
+    let used = subject.cpu_time()?.zip(before).map_or(Duration::ZERO, |(now, before)| now - before);
+    let of_one = used.as_secs_f64() / f64::from(SCRAPES * subject.ends().len() as u32);
     let found = slowest > Duration::ZERO;
-    Ok([rates[1], rates[1] / rates[0], slowest.as_secs_f64() * 1e3].map(|value| found.then_some(value)).into())
+    let values = [rates[1], rates[1] / rates[0], slowest.as_secs_f64() * 1e3, of_one * 1e3];
+    Ok(values.map(|value| found.then_some(value)).into())
 }
 
 /// Scrapes at once, and then each [`EACH`]. Returns the longest time that one took.

@@ -28,7 +28,7 @@ pub use io::{Config, Input, Me, Member, Now, Output, Saved};
 
 use crate::exchange::{Exchange, FrameRefused};
 use crate::id::{NodeId, Origin};
-use crate::membership::neighbours::{FULL_MESH, neighbours};
+use crate::membership::neighbours::Rings;
 use crate::membership::random::SplitMix;
 use crate::membership::{self, Identity, Membership, State};
 use crate::objects::Objects;
@@ -62,6 +62,7 @@ pub struct Cluster {
     /// New nodes whose joining is told as soon as they have a name, or then.
     unnamed: BTreeMap<NodeId, Duration>,
     clocks: Clocks,
+    rings: Rings,
     neighbours_stale: bool,
     roster_changed: bool,
     next_tick: Duration,
@@ -87,6 +88,7 @@ impl Cluster {
             refusals: BTreeMap::new(),
             unnamed: BTreeMap::new(),
             clocks: Clocks::new(me.origin.node),
+            rings: Rings::new(me.origin.node),
             neighbours_stale: false,
             roster_changed: false,
             next_tick: now.mono + TICK,
@@ -320,7 +322,7 @@ impl Cluster {
         }
         self.table.forget(mono, node);
         self.links.part(mono, node);
-        self.neighbours_stale = true;
+        self.neighbours_stale |= self.rings.set(node, false);
         self.outputs.push_back(Output::Event(event));
     }
 
@@ -335,10 +337,8 @@ impl Cluster {
             self.act(mono, action);
         }
         if std::mem::take(&mut self.neighbours_stale) {
-            let there: Vec<_> =
-                self.membership.members().filter(|(_, s)| s.is_active()).map(|(identity, _)| identity.node).collect();
-            self.links.want(mono, neighbours(self.me.origin.node, &there));
-            self.exchange.set_relay(there.len() >= FULL_MESH);
+            self.links.want(mono, self.rings.neighbours());
+            self.exchange.set_relay(self.rings.is_sparse());
         }
         for step in self.links.run(mono, &mut self.random) {
             match step {

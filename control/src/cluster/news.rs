@@ -23,6 +23,7 @@ impl Cluster {
                 self.presented.remove(&node);
                 self.refusals.remove(&node);
                 self.roster_changed = true;
+                self.neighbours_stale |= self.rings.set(node, false);
                 self.outputs.push_back(Output::MemberForgotten(node));
             }
             Action::Returned => self.outputs.push_back(Output::Event(Event::ReturnedHere)),
@@ -42,9 +43,7 @@ impl Cluster {
             State::Dead => self.table.suspend(mono, now.node),
             State::Left => self.table.forget(mono, now.node),
         }
-        if state.is_active() != before.is_some_and(|(_, was)| was.is_active()) {
-            self.neighbours_stale = true;
-        }
+        self.neighbours_stale |= self.rings.set(now.node, state.is_active());
         self.roster_changed = true;
         match event(self.who(now.node), &now, state, before) {
             Some(Event::Joined(Who { node, name: None })) => drop(self.unnamed.insert(node, mono + NAMELESS)),

@@ -15,24 +15,64 @@ pub const FULL_MESH: usize = 16;
 /// The number of hash rings above that.
 pub const RINGS: u64 = 4;
 
-/// The neighbours of `me` among `others`, which does not hold it.
-pub fn neighbours(me: NodeId, others: &[NodeId]) -> BTreeSet<NodeId> {
-    if others.len() < FULL_MESH {
-        return others.iter().copied().collect();
+/// All nodes, each in its place on each ring. In a large cluster somebody comes or goes all the time, so that one more
+/// costs a few steps, and not a look at everybody.
+pub struct Rings {
+    me: NodeId,
+    others: BTreeSet<NodeId>,
+    rings: Vec<BTreeSet<(u64, NodeId)>>,
+}
+
+impl Rings {
+    /// `me`, and nobody else.
+    pub fn new(me: NodeId) -> Rings {
+        Rings { me, others: BTreeSet::new(), rings: vec![BTreeSet::new(); RINGS as usize] }
     }
-    let mut chosen = BTreeSet::new();
-    for ring in 0..RINGS {
-        let place = |node: NodeId| (mix(node.0 ^ mix(ring + 1)), node);
-        let mine = place(me);
-        // The distance forwards along the ring; backwards it is what is missing to a full turn.
-        let ahead = |node: &NodeId| {
-            let theirs = place(*node);
-            (theirs < mine, theirs)
+
+    /// Another node is there, or is there no more. True if that is news.
+    pub fn set(&mut self, node: NodeId, present: bool) -> bool {
+        if node == self.me || self.others.contains(&node) == present {
+            return false;
+        }
+        if present {
+            self.others.insert(node)
+        } else {
+            self.others.remove(&node)
         };
-        chosen.extend(others.iter().min_by_key(|node| ahead(node)));
-        chosen.extend(others.iter().max_by_key(|node| ahead(node)));
+        for (ring, nodes) in self.rings.iter_mut().enumerate() {
+            let place = place(ring, node);
+            if present {
+                nodes.insert(place)
+            } else {
+                nodes.remove(&place)
+            };
+        }
+        true
     }
-    chosen
+
+    /// True if there are so many that not everybody is everybody's neighbour.
+    pub fn is_sparse(&self) -> bool {
+        self.others.len() >= FULL_MESH
+    }
+
+    /// The neighbours of this node.
+    pub fn neighbours(&self) -> BTreeSet<NodeId> {
+        if !self.is_sparse() {
+            return self.others.clone();
+        }
+        let mut chosen = BTreeSet::new();
+        for (ring, nodes) in self.rings.iter().enumerate() {
+            let mine = place(ring, self.me);
+            let next = nodes.range(mine..).next().or(nodes.first());
+            let before = nodes.range(..mine).next_back().or(nodes.last());
+            chosen.extend([next, before].into_iter().flatten().map(|(_, node)| *node));
+        }
+        chosen
+    }
+}
+
+fn place(ring: usize, node: NodeId) -> (u64, NodeId) {
+    (mix(node.0 ^ mix(ring as u64 + 1)), node)
 }
 
 #[cfg(test)]
@@ -44,8 +84,39 @@ mod tests {
     }
 
     fn graph(all: &[NodeId]) -> Vec<BTreeSet<NodeId>> {
-        let others = |me: NodeId| all.iter().copied().filter(|n| *n != me).collect::<Vec<_>>();
-        all.iter().map(|me| neighbours(*me, &others(*me))).collect()
+        let neighbours = |me: NodeId| {
+            let mut rings = Rings::new(me);
+            all.iter().for_each(|node| assert_eq!(rings.set(*node, true), *node != me));
+            rings.neighbours()
+        };
+        all.iter().map(|me| neighbours(*me)).collect()
+    }
+
+    /// The obvious way: of all others, those at the least distance forwards and backwards.
+    fn slow(me: NodeId, others: &BTreeSet<NodeId>) -> BTreeSet<NodeId> {
+        if others.len() < FULL_MESH {
+            return others.clone();
+        }
+        let mut chosen = BTreeSet::new();
+        for ring in 0..RINGS as usize {
+            let ahead = |node: &&NodeId| (place(ring, **node) < place(ring, me), place(ring, **node));
+            chosen.extend(others.iter().min_by_key(ahead));
+            chosen.extend(others.iter().max_by_key(ahead));
+        }
+        chosen
+    }
+
+    #[test]
+    fn who_comes_and_goes_leaves_the_same_neighbours_as_a_look_at_everybody() {
+        let all = nodes(60);
+        let (mut rings, mut there) = (Rings::new(all[0]), BTreeSet::new());
+        for step in 0..2000_u64 {
+            let (node, present) = (all[mix(step) as usize % 60], !mix(step ^ 77).is_multiple_of(3));
+            let news = node != all[0] && if present { there.insert(node) } else { there.remove(&node) };
+            assert_eq!(rings.set(node, present), news);
+            assert_eq!(rings.neighbours(), slow(all[0], &there));
+        }
+        assert!(rings.is_sparse());
     }
 
     #[test]

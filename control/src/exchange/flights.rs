@@ -3,7 +3,7 @@
 //! Thousands of parts fly at once while a node joins a large cluster, and each acknowledgement and each position of a
 //! vector asks about one origin: nothing here looks at all of them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use crate::id::{NodeId, Origin};
@@ -19,7 +19,7 @@ struct Flight {
 /// All parts that fly.
 #[derive(Default)]
 pub(super) struct Flights {
-    by_origin: BTreeMap<NodeId, VecDeque<Flight>>,
+    by_origin: HashMap<NodeId, VecDeque<Flight>>,
     /// When each was sent, oldest first. Those that have landed stay until they would have been lost.
     sent: VecDeque<(Duration, NodeId)>,
     bytes: usize,

@@ -2,8 +2,9 @@
 //!
 //! Three ways, from quick to thorough. *Push*: a change goes out within one batch, to each neighbour from its watermark
 //! on; a watermark is all that a slow neighbour costs. *Digest*: each second a number; if it differs, both send their
-//! vectors of positions and each asks for what it lacks. *Audit*: every 10 s the vectors themselves, with hashes, unless the
-//! last digests were equal: whoever has the same position but other records takes that log anew.
+//! vectors of positions and each asks for what it lacks; while no log turns out to differ, more and more rarely.
+//! *Audit*: every 10 s the vectors themselves, with hashes, unless the last digests were equal: whoever has the same
+//! position but other records takes that log anew.
 //!
 //! Among few nodes each is everybody's neighbour, and a log is taken from its own node alone, so that no other can write
 //! in its name. Among many, changes are relayed ([`Exchange::set_relay`]); what is forged there is found by the audit,

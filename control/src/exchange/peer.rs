@@ -1,12 +1,13 @@
 //! What one neighbour has, wants, and is being sent.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use weft_proto::v1;
 use weft_proto::v1::frame::Kind;
 
 use super::flights::Flights;
+use super::repair::VECTORS;
 use super::{Config, frame};
 use crate::id::{NodeId, Origin};
 use crate::objects::Objects;
@@ -37,7 +38,7 @@ struct Mark {
 
 /// A neighbour.
 pub(super) struct Peer {
-    marks: BTreeMap<NodeId, Mark>,
+    marks: HashMap<NodeId, Mark>,
     flights: Flights,
     /// Origins with something to send.
     backlog: BTreeSet<NodeId>,
@@ -54,6 +55,8 @@ pub(super) struct Peer {
     pub(super) next_digest: Duration,
     pub(super) next_audit: Duration,
     pub(super) vector_sent: Option<Duration>,
+    /// How far vectors to it are apart at least.
+    pub(super) vectors_every: Duration,
 }
 
 impl Peer {
@@ -61,7 +64,7 @@ impl Peer {
         // Not all neighbours in the same moment.
         let phase = config.digest.mul_f64((me.0 ^ peer.0.rotate_left(17)) as u8 as f64 / 256.0);
         Peer {
-            marks: BTreeMap::new(),
+            marks: HashMap::new(),
             flights: Flights::default(),
             backlog: BTreeSet::new(),
             barred: BTreeMap::new(),
@@ -75,6 +78,7 @@ impl Peer {
             next_digest: now + phase,
             next_audit: now + config.audit + phase,
             vector_sent: None,
+            vectors_every: VECTORS,
         }
     }
 
@@ -117,8 +121,8 @@ impl Peer {
     }
 
     /// It has told of all logs that it has.
-    pub(super) fn knows_only(&mut self, origins: &BTreeSet<NodeId>) {
-        self.marks.retain(|node, _| origins.contains(node));
+    pub(super) fn knows_only(&mut self, sorted: &[NodeId]) {
+        self.marks.retain(|node, _| sorted.binary_search(node).is_ok());
         self.is_known = true;
     }
 

@@ -4,7 +4,6 @@
 //! same log by all its neighbours.
 
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use weft_proto::v1;
@@ -17,14 +16,14 @@ use crate::table::digest::Fingerprint;
 use crate::table::{Refused, Table};
 
 /// Vectors to one neighbour are at least so far apart.
-const VECTORS: Duration = Duration::from_millis(500);
+pub(super) const VECTORS: Duration = Duration::from_millis(500);
 /// This node takes a new life at most so often because others have a false copy of its log.
 const USURPED: Duration = Duration::from_secs(10);
 
 impl Exchange {
     pub(super) fn send_vector(&mut self, now: Duration, to: NodeId, table: &Table, objects: &Objects) {
         let Some(peer) = self.peers.get_mut(&to) else { return };
-        if peer.vector_sent.is_some_and(|sent| now.saturating_sub(sent) < VECTORS) {
+        if peer.vector_sent.is_some_and(|sent| now.saturating_sub(sent) < peer.vectors_every) {
             return;
         }
         peer.vector_sent = Some(now);
@@ -55,40 +54,50 @@ impl Exchange {
         if vector.positions.len() > table.limits().origins {
             return Err(Refused::Quota);
         }
-        let mut told = BTreeSet::new();
-        let mut is_behind = false;
+        let mut told: Vec<_> = vector.positions.iter().map(|at| NodeId(at.node)).collect();
+        told.sort_unstable();
+        if told.windows(2).any(|pair| pair[0] == pair[1]) {
+            return Err(Refused::Sequence);
+        }
+        let is_told = |node: NodeId| told.binary_search(&node).is_ok();
+        // There is something to be sent or asked for; here, it is the neighbour's to ask.
+        let (mut differs, mut is_behind) = (false, false);
         for theirs in vector.positions {
             let node = NodeId(theirs.node);
-            if !told.insert(node) {
-                return Err(Refused::Sequence);
-            }
             if node == self.me {
                 self.on_my_position(now, &theirs, table);
             }
             let Some(mine) = table.position(node) else {
-                self.lacks(now, from, &theirs, table);
+                differs |= self.lacks(now, from, &theirs, table);
                 continue;
             };
             let origin = Origin { node, incarnation: mine.incarnation };
             let peer = self.peers.get_mut(&from).expect("looked up by the caller");
             peer.stands(now, self.config.patience, origin, &theirs);
             match place(&theirs).cmp(&place(&mine)) {
-                Ordering::Less if node == self.me => peer.enqueue(node),
+                Ordering::Less if node == self.me => {
+                    peer.enqueue(node);
+                    differs = true;
+                }
                 Ordering::Less => is_behind = true,
                 Ordering::Equal if node == self.me => {
                     if theirs.hash == 0 {
                         peer.enqueue(node);
+                        differs = true;
                     }
                 }
-                Ordering::Equal => self.audit(now, from, &theirs, &mine, table),
-                Ordering::Greater if node == self.me => {}
-                Ordering::Greater => self.lacks(now, from, &theirs, table),
+                Ordering::Equal => {
+                    differs |= theirs.hash != mine.hash;
+                    self.audit(now, from, &theirs, &mine, table);
+                }
+                Ordering::Greater if node == self.me => differs = true,
+                Ordering::Greater => differs |= self.lacks(now, from, &theirs, table),
             }
         }
-        is_behind |= table.nodes().any(|(origin, _)| origin.incarnation != 0 && !told.contains(&origin.node));
+        is_behind |= table.nodes().any(|(origin, _)| origin.incarnation != 0 && !is_told(origin.node));
         if let Some(peer) = self.peers.get_mut(&from) {
             peer.knows_only(&told);
-            if !told.contains(&self.me) {
+            if !is_told(self.me) {
                 peer.enqueue(self.me);
             }
         }
@@ -97,6 +106,13 @@ impl Exchange {
             if self.objects_asked.is_none_or(|asked| now.saturating_sub(asked) >= self.config.patience) {
                 self.ask_objects(now, from, 0);
             }
+        }
+        if let Some(peer) = self.peers.get_mut(&from) {
+            // The digests differ, but no log does: one of the two holds a node for dead and the other does not, which
+            // membership will settle. Among a thousand of whom some die all the time, vectors that tell nothing would cost
+            // more than all else; so each is waited for twice as long as the one before.
+            let rarer = (peer.vectors_every * 2).min(self.config.audit / 2);
+            peer.vectors_every = if differs || is_behind { VECTORS } else { rarer };
         }
         if is_behind {
             self.send_vector(now, from, table, objects);
@@ -144,17 +160,18 @@ impl Exchange {
         }
     }
 
-    /// A neighbour has what this node has not: asks for it, unless somebody was asked already.
-    fn lacks(&mut self, now: Duration, from: NodeId, theirs: &v1::Position, table: &Table) {
+    /// A neighbour has what this node has not: asks for it, unless somebody was asked already. False if this node does not
+    /// want it of that neighbour.
+    fn lacks(&mut self, now: Duration, from: NodeId, theirs: &v1::Position, table: &Table) -> bool {
         let node = NodeId(theirs.node);
         if table.is_over(node) || (!self.relay && from != node && self.peers.contains_key(&node)) {
-            return;
+            return false;
         }
         let peer = self.peers.get_mut(&from);
-        if peer.is_none_or(|peer| peer.is_barred(now, node)) {
-            return;
+        if peer.is_some_and(|peer| !peer.is_barred(now, node)) {
+            self.ask(now, from, Origin { node, incarnation: theirs.incarnation }, table);
         }
-        self.ask(now, from, Origin { node, incarnation: theirs.incarnation }, table);
+        true
     }
 
     /// Asks a neighbour for an origin's log from where it ends here.

@@ -24,7 +24,7 @@ mod store;
 pub mod view;
 pub mod wire;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -49,7 +49,8 @@ pub struct Table {
     store: Store,
     /// By the index that records have. An origin that is gone leaves a gap, which the next one fills.
     sources: Vec<Option<Source>>,
-    indices: BTreeMap<NodeId, u32>,
+    /// Asked for each position of each vector.
+    indices: HashMap<NodeId, u32>,
     /// Networks and who wants their flooded frames, hidden nodes included.
     members: BTreeSet<(Vni, u32)>,
     /// Blocks and who says to have them.
@@ -75,7 +76,7 @@ impl Table {
             limits,
             store: Store::new(),
             sources: Vec::new(),
-            indices: BTreeMap::new(),
+            indices: HashMap::new(),
             members: BTreeSet::new(),
             blocks: BTreeSet::new(),
             moves: Moves::default(),

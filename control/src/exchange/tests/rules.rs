@@ -21,6 +21,28 @@ fn a_change_is_everywhere_after_one_batch_and_then_it_is_quiet() {
     }
 }
 
+/// In a large cluster somebody is always dead here and alive there. It cost a vector of all positions each second, to
+/// each neighbour.
+#[test]
+fn vectors_that_find_no_log_different_become_rare_and_a_difference_is_found_at_once_again() {
+    let mut net = Net::mesh(3, 1);
+    net.settle();
+    let now = net.now;
+    net.nodes[0].table.suspend(now, node_id(2));
+    net.nodes.iter_mut().for_each(|node| node.frames = 0);
+    net.run(20_000, NONE);
+    // Twenty digests from each neighbour; after 0.5, 1, 2, 4, and then each 5 s, a vector.
+    let frames = net.nodes[1].frames;
+    assert!((43..=2 * 20 + 9).contains(&frames), "{frames} frames");
+    assert_eq!(net.nodes[1].exchange.agreeing(&net.nodes[1].table, &net.nodes[1].objects), 1);
+    // A change that is lost.
+    net.run(5_000, NONE);
+    put(&mut net, 1, 4);
+    net.run(100, Faults { loss: 100, ..NONE });
+    net.run(6_000, NONE);
+    assert!(net.nodes.iter().all(|node| node.table.owner(vni(0), mac(4)) == Some(node_id(1))));
+}
+
 #[test]
 fn a_change_goes_around_a_ring_by_relays_alone() {
     let mut net = Net::new(6, true, (0..6).map(|a| (a, (a + 1) % 6)), 1);

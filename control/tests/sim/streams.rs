@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use prost::Message as _;
 use weft_proto::v1::Frame;
 
 use crate::net::Net;
@@ -21,7 +22,8 @@ pub(crate) struct Stream {
 
 #[derive(Default)]
 struct Way {
-    frames: VecDeque<(Duration, Frame)>,
+    /// As octets: of a thousand nodes that tell each other all they have, gigabytes are on their way.
+    frames: VecDeque<(Duration, Vec<u8>)>,
     latest: Duration,
     stuck_since: Option<Duration>,
 }
@@ -29,7 +31,7 @@ struct Way {
 /// What came of looking at a stream.
 pub(crate) enum Flow {
     /// This frame arrives; look again then, if there is more.
-    Arrived(Frame, Option<Duration>),
+    Arrived(Vec<u8>, Option<Duration>),
     /// Look again.
     Wait(Duration),
     /// The stream is broken.
@@ -60,14 +62,14 @@ impl Streams {
         net: &mut Net,
         from: usize,
         to: usize,
-        frame: Frame,
+        frame: &Frame,
     ) -> Option<(u64, usize, Duration)> {
         let id = *self.used.get(&(from, to))?;
         let stream = self.all.get_mut(&id)?;
         let way_index = usize::from(stream.ends[0] != from);
         let way = &mut stream.ways[way_index];
         way.latest = way.latest.max(now + net.segment());
-        way.frames.push_back((way.latest, frame));
+        way.frames.push_back((way.latest, frame.encode_to_vec()));
         (way.frames.len() == 1).then_some((id, way_index, way.latest))
     }
 
@@ -93,8 +95,7 @@ impl Streams {
     pub(crate) fn close(&mut self, id: u64) -> Vec<(usize, usize)> {
         let Some(stream) = self.all.remove(&id) else { return Vec::new() };
         let [a, b] = stream.ends;
-        let ends = [(a, b), (b, a)].into_iter().filter(|end| self.used.get(end) == Some(&id)).collect::<Vec<_>>();
-        self.used.retain(|end, _| !ends.contains(end));
-        ends
+        let used = &mut self.used;
+        [(a, b), (b, a)].into_iter().filter(|end| used.get(end) == Some(&id) && used.remove(end).is_some()).collect()
     }
 }

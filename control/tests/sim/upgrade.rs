@@ -3,9 +3,11 @@
 
 use std::time::Duration;
 
+use prost::Message as _;
 use weft_control::cluster::{Event, Input};
 use weft_control::objects::Kind;
 use weft_control::table::{Key, OtherKey, Value};
+use weft_proto::v1;
 
 use crate::check::{false_deaths, members, objects, tables, within};
 use crate::seeds;
@@ -20,6 +22,13 @@ const fn secs(secs: u64) -> Duration {
 fn later(node: usize) -> (Key, Value) {
     let data = format!("a port mapping of {node}").into_bytes().into();
     (Key::Other(Box::new(OtherKey { vni: 4096, kind: 9, data })), Value::Other(Box::new([1, 2, node as u8])))
+}
+
+/// What a later version sends in place of a frame, as it is read: a kind and a field that this one does not know.
+pub(crate) fn sent_later(frame: &v1::Frame) -> Vec<v1::Frame> {
+    let read = |bytes: &[u8]| v1::Frame::decode(bytes).expect("unknown fields can be read over");
+    // Field 20, three octets long; field 99, a number.
+    vec![read(&[0xa2, 1, 3, 7, 7, 7]), read(&[&frame.encode_to_vec()[..], &[0x98, 6, 1]].concat())]
 }
 
 fn restart(world: &mut World, node: usize, protocol: std::ops::RangeInclusive<u32>) {

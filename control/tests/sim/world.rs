@@ -17,6 +17,7 @@ use weft_proto::v1;
 
 use crate::net::Net;
 use crate::streams::{Flow, Streams};
+use crate::upgrade::sent_later;
 
 const PORT: u16 = 7956;
 /// Packets that a call of its own takes before the request: TCP's and TLS's handshakes.
@@ -32,15 +33,26 @@ pub(crate) struct Node {
     pub(crate) protocol: RangeInclusive<u32>,
     /// What it has: the truth that all tables are compared with.
     pub(crate) records: BTreeMap<Key, Value>,
+    /// But for deaths and suspicions: a thousand nodes have millions.
     pub(crate) events: Vec<(Duration, Event)>,
+    /// Whom it declared dead.
+    pub(crate) deaths: Vec<(Duration, NodeId)>,
     saved: Saved,
+    /// It wanted its roster to be saved, which is put together when it is read: a thousand of a thousand are much.
+    roster_saved: bool,
     /// Stopped until then; what comes in waits.
     stalled: Option<Duration>,
-    waiting: VecDeque<Input>,
+    waiting: VecDeque<Waiting>,
     alarm: Option<Duration>,
     /// How far its clocks are ahead.
     pub(crate) mono_ahead: Duration,
     pub(crate) wall_ahead_ms: i64,
+}
+
+/// What comes in while a node is stopped.
+enum Waiting {
+    Input(Input),
+    Frame(usize, Vec<u8>),
 }
 
 /// What happens at a time; of several at once, what was arranged first.
@@ -88,14 +100,13 @@ pub(crate) struct Watch {
     pub(crate) seen: Vec<Option<Duration>>,
 }
 
-/// All of it.
 pub(crate) struct World {
     pub(crate) now: Duration,
     pub(crate) net: Net,
     pub(crate) nodes: Vec<Node>,
     pub(crate) random: SplitMix,
     pub(crate) watch: Option<Watch>,
-    /// How many datagrams and frames were sent.
+    /// Datagrams and frames.
     pub(crate) sent: (u64, u64),
     streams: Streams,
     index: BTreeMap<NodeId, usize>,
@@ -114,7 +125,9 @@ impl World {
             protocol: PROTOCOL,
             records: BTreeMap::new(),
             events: Vec::new(),
+            deaths: Vec::new(),
             saved: Saved::default(),
+            roster_saved: false,
             stalled: None,
             waiting: VecDeque::new(),
             alarm: None,
@@ -159,6 +172,7 @@ impl World {
         let now = self.clock(node);
         let it = &mut self.nodes[node];
         it.incarnation += 1;
+        it.roster_saved = false;
         let me = Me { origin: Origin { node: it.id, incarnation: it.incarnation }, record: record(node) };
         let config = Config { protocol: it.protocol.clone(), ..Config::default() };
         it.cluster = Some(Cluster::new(config, me, it.saved.clone(), now, seed));
@@ -179,7 +193,10 @@ impl World {
 
     /// Ends a node's process. With its machine, nobody closes its streams.
     pub(crate) fn kill(&mut self, node: usize, machine: bool) {
-        self.nodes[node].cluster = None;
+        let it = &mut self.nodes[node];
+        if let Some(cluster) = it.cluster.take().filter(|_| it.roster_saved) {
+            it.saved.roster = cluster.roster();
+        }
         self.nodes[node].waiting.clear();
         self.nodes[node].stalled = None;
         let streams: Vec<_> =
@@ -224,7 +241,7 @@ impl World {
         let now = self.clock(node);
         let it = &mut self.nodes[node];
         if it.stalled.is_some() {
-            return it.waiting.push_back(input);
+            return it.waiting.push_back(Waiting::Input(input));
         }
         if let Some(cluster) = &mut it.cluster {
             cluster.handle(now, input);
@@ -263,7 +280,7 @@ impl World {
             }
             What::Dialed { from, life, to } => self.dialed(from, life, to),
             What::Flow { stream, way } => match self.streams.flow(self.now, &self.net, stream, way) {
-                Flow::Arrived(frame, next) => {
+                Flow::Arrived(octets, next) => {
                     let ends = self.streams.all[&stream].ends;
                     let (from, to) = (ends[way], ends[1 - way]);
                     if let Some(next) = next {
@@ -271,8 +288,7 @@ impl World {
                     }
                     // Frames of a stream that was replaced are read by nobody.
                     if self.streams.used.get(&(to, from)) == Some(&stream) {
-                        let peer = self.nodes[from].id;
-                        self.input(to, Input::Frame { peer, frame });
+                        self.frame(from, to, octets);
                     }
                 }
                 Flow::Wait(until) => self.at(until, What::Flow { stream, way }),
@@ -297,12 +313,23 @@ impl World {
                 if self.nodes[node].stalled.take_if(|until| *until <= self.now).is_some() {
                     // The worst order: first the timers, then what came in meanwhile.
                     self.input(node, Input::Timer);
-                    while let Some(input) = self.nodes[node].waiting.pop_front() {
-                        self.input(node, input);
+                    while let Some(waiting) = self.nodes[node].waiting.pop_front() {
+                        match waiting {
+                            Waiting::Input(input) => self.input(node, input),
+                            Waiting::Frame(from, octets) => self.frame(from, node, octets),
+                        }
                     }
                 }
             }
         }
+    }
+
+    fn frame(&mut self, from: usize, to: usize, octets: Vec<u8>) {
+        if self.nodes[to].stalled.is_some() {
+            return self.nodes[to].waiting.push_back(Waiting::Frame(from, octets));
+        }
+        let (peer, frame) = (self.nodes[from].id, v1::Frame::decode(&octets[..]).expect("it was encoded"));
+        self.input(to, Input::Frame { peer, frame });
     }
 
     fn dialed(&mut self, from: usize, life: u64, to: usize) {
@@ -362,9 +389,10 @@ impl World {
             Output::Send { peer, frame } => {
                 self.sent.1 += 1;
                 let to = self.index[&peer];
-                let frames = if self.nodes[node].protocol.end() > PROTOCOL.end() { later(&frame) } else { vec![frame] };
+                let is_later = self.nodes[node].protocol.end() > PROTOCOL.end();
+                let frames = if is_later { sent_later(&frame) } else { vec![frame] };
                 for frame in frames {
-                    if let Some((stream, way, at)) = self.streams.send(self.now, &mut self.net, node, to, frame) {
+                    if let Some((stream, way, at)) = self.streams.send(self.now, &mut self.net, node, to, &frame) {
                         self.at(at, What::Flow { stream, way });
                     }
                 }
@@ -385,9 +413,12 @@ impl World {
                     watch.seen[node].get_or_insert(now);
                 }
             }
+            Output::Event(Event::Dead(who)) => self.nodes[node].deaths.push((self.now, who.node)),
+            Output::Event(Event::Suspected(_) | Event::Cleared(_) | Event::Returned(_)) => {}
             Output::Event(event) => self.nodes[node].events.push((self.now, event)),
             Output::SaveRoster => {
-                self.nodes[node].saved.roster = self.nodes[node].cluster.as_ref().expect("it speaks").roster();
+                self.nodes[node].roster_saved = true;
+                self.nodes[node].saved.roster = Vec::new();
             }
             Output::SaveIncarnation(incarnation) => self.nodes[node].incarnation = incarnation,
             Output::NotPut { key, error } => panic!("node {node} could not put {key:?}: {error}"),
@@ -404,13 +435,6 @@ impl World {
             Output::ObjectChanged { .. } | Output::MemberChanged(_) | Output::MemberForgotten(_) => {}
         }
     }
-}
-
-/// What a later version sends in place of a frame, as it is read: a kind and a field that this one does not know.
-fn later(frame: &v1::Frame) -> Vec<v1::Frame> {
-    let read = |bytes: &[u8]| v1::Frame::decode(bytes).expect("unknown fields can be read over");
-    // Field 20, three octets long; field 99, a number.
-    vec![read(&[0xa2, 1, 3, 7, 7, 7]), read(&[&frame.encode_to_vec()[..], &[0x98, 6, 1]].concat())]
 }
 
 /// The record that each node has.

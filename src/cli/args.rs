@@ -218,9 +218,12 @@ pub struct UpArgs {
     /// Docker's plugin socket
     #[arg(long, value_name = "PATH", default_value = "/run/docker/plugins/weft.sock")]
     pub docker_socket: PathBuf,
-    /// Where the Docker Engine is asked for the names of its containers
+    /// Where the Docker Engine is asked for the names of its containers, and to make networks
     #[arg(long, value_name = "PATH", default_value = "/run/docker.sock")]
     pub docker_engine: PathBuf,
+    /// Have the cluster's networks appear in Docker by themselves: auto is wherever Docker is served
+    #[arg(long, value_enum, default_value_t = DockerNetworks::Auto)]
+    pub docker_networks: DockerNetworks,
 
     /// Stand alone: plain networks, static remotes. Needed once, the state directory remembers
     #[arg(long, group = "mode")]
@@ -281,6 +284,15 @@ pub enum Docker {
     Auto,
     /// Always.
     On,
+    /// Never.
+    Off,
+}
+
+/// Whether the cluster's networks appear in Docker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DockerNetworks {
+    /// Wherever Docker is served, and not in a Swarm.
+    Auto,
     /// Never.
     Off,
 }
@@ -422,7 +434,7 @@ mod tests {
     #[test]
     fn up_takes_every_flag_and_one_mode() {
         let up = "weft up --state-dir /d --socket /s --name n --advertise 192.0.2.1 --vxlan-port 4790 --control-port 1 \
-                  --docker off --docker-socket /p --metrics 9469 --page 9470";
+                  --docker off --docker-socket /p --docker-networks off --metrics 9469 --page 9470";
         for mode in ["--standalone", "--bootstrap", "--bootstrap --token-out /t", "--join h:1 --token-file /t", ""] {
             assert!(parse(&format!("{up} {mode}")).is_ok(), "{mode}");
         }

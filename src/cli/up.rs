@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use tracing_subscriber::EnvFilter;
 use weft_vtep::seal::suite::Suite;
 
-use super::args::{Command, Docker, SealSuite, UpArgs};
+use super::args::{Command, Docker, DockerNetworks, SealSuite, UpArgs};
 use super::file;
 use crate::docker;
 use crate::node::config::{Config, Start};
@@ -59,7 +59,12 @@ fn config(args: UpArgs, socket: PathBuf) -> Result<Config> {
         start,
         workers: args.workers.map(usize::from),
         suite: args.suite.map(Suite::from),
-        docker: docker::Config { when: args.docker.into(), socket: args.docker_socket, engine: args.docker_engine },
+        docker: docker::Config {
+            when: args.docker.into(),
+            socket: args.docker_socket,
+            engine: args.docker_engine,
+            networks: args.docker_networks == DockerNetworks::Auto,
+        },
         metrics: args.metrics,
         page: args.page,
         key_log: args.key_log,

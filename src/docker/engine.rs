@@ -1,4 +1,5 @@
-//! Asking the engine, for what it does not tell its plugins: who its containers are, and that something has changed.
+//! Asking the engine, for what it does not tell its plugins: who its containers are, and that something has changed; and
+//! having it make and remove networks.
 //!
 //! A request of the Docker Engine API goes out on the engine's own socket, JSON comes back. Never from a handler of the
 //! plugin's: the engine may wait for that one's answer itself. So whoever asks is a task of its own, and patient.
@@ -7,10 +8,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream, to_bytes};
-use axum::http::{Request, Response, header};
+use axum::http::{Method, Request, Response, header};
 use futures_util::StreamExt;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
@@ -22,10 +24,8 @@ const ANSWER_BYTES: usize = 64 << 20;
 /// How long the engine may take. It answers nothing about a container while it starts it.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What containers and networks go through that this node wants to hear of, as a filter of `/events`: percent-encoded
-/// `{"event":["start","rename","connect","disconnect"]}`.
-const EVENTS: &str =
-    "/events?filters=%7B%22event%22%3A%5B%22start%22%2C%22rename%22%2C%22connect%22%2C%22disconnect%22%5D%7D";
+/// How long it may take to change something: it asks its plugins meanwhile.
+const CHANGE: Duration = Duration::from_secs(60);
 
 /// Why the engine did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -42,8 +42,8 @@ pub(super) enum EngineError {
     #[error("the Docker Engine broke off: {0}")]
     BrokenOff(String),
     /// It took too long.
-    #[error("the Docker Engine has not answered for {PATIENCE:?}")]
-    Late,
+    #[error("the Docker Engine has not answered for {0:?}")]
+    Late(Duration),
     /// It refuses.
     #[error("the Docker Engine refuses: {0}")]
     Refused(String),
@@ -66,23 +66,40 @@ impl Engine {
     /// Asks for a document. The path is this program's own, and the identifiers in it were checked.
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, EngineError> {
         let document = async {
-            let body = to_bytes(self.ask(path).await?.into_body(), ANSWER_BYTES).await;
+            let body = to_bytes(self.ask(Method::GET, path, Body::empty()).await?.into_body(), ANSWER_BYTES).await;
             let body = body.map_err(|error| EngineError::BrokenOff(error.to_string()))?;
             serde_json::from_slice(&body).map_err(|error| EngineError::Unknown(error.to_string()))
         };
-        timeout(PATIENCE, document).await.map_err(|_| EngineError::Late)?
+        timeout(PATIENCE, document).await.map_err(|_| EngineError::Late(PATIENCE))?
     }
 
-    /// Hears of events from now on.
-    pub(super) async fn events(&self) -> Result<Events, EngineError> {
-        let asked = timeout(PATIENCE, self.ask(EVENTS)).await;
-        Ok(Events(asked.map_err(|_| EngineError::Late)??.into_body().into_data_stream()))
+    /// Has something made.
+    pub(super) async fn post(&self, path: &str, document: &Value) -> Result<(), EngineError> {
+        self.change(Method::POST, path, Body::from(document.to_string())).await
     }
 
-    async fn ask(&self, path: &str) -> Result<Response<Body>, EngineError> {
+    /// Has something removed.
+    pub(super) async fn delete(&self, path: &str) -> Result<(), EngineError> {
+        self.change(Method::DELETE, path, Body::empty()).await
+    }
+
+    async fn change(&self, method: Method, path: &str, body: Body) -> Result<(), EngineError> {
+        let changed = timeout(CHANGE, self.ask(method, path, body)).await;
+        changed.map_err(|_| EngineError::Late(CHANGE))?.map(drop)
+    }
+
+    /// Hears from now on of the events that a filter lets pass, a percent-encoded document.
+    pub(super) async fn events(&self, filter: &str) -> Result<Events, EngineError> {
+        let path = format!("/events?filters={filter}");
+        let asked = timeout(PATIENCE, self.ask(Method::GET, &path, Body::empty())).await;
+        Ok(Events(asked.map_err(|_| EngineError::Late(PATIENCE))??.into_body().into_data_stream()))
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: Body) -> Result<Response<Body>, EngineError> {
         let connected = UnixStream::connect(&self.socket).await;
         let stream = connected.map_err(|error| EngineError::Connect { socket: self.socket.clone(), error })?;
-        let request = Request::get(path).header(header::HOST, "docker").body(Body::empty()).unwrap_or_default();
+        let request = Request::builder().method(method).uri(path).header(header::HOST, "docker");
+        let request = request.header(header::CONTENT_TYPE, "application/json").body(body).unwrap_or_default();
         let answer = hand_over(stream, request).await.map_err(|error| EngineError::BrokenOff(error.to_string()))?;
         if answer.status().is_success() {
             return Ok(answer);
@@ -108,4 +125,9 @@ impl Events {
     pub(super) async fn next(&mut self) -> Option<()> {
         self.0.next().await?.ok().map(drop)
     }
+}
+
+/// An identifier of the engine's, as it may stand in a path.
+pub(super) fn is_identifier(id: &str) -> bool {
+    !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 use super::engine::Engine;
-use super::{Config, Driver, When, api, names, sandbox};
+use super::{Config, Driver, When, api, names, publish, sandbox};
 use crate::node::socket::ApiSocket;
 
 /// What a running engine has, whichever way it was installed.
@@ -82,6 +82,7 @@ fn serve(
     info!(socket = %socket.path().display(), "serving Docker");
     let looking_after = sandbox::look_after(Arc::clone(driver));
     let names = names::keep(Arc::clone(driver), Engine::at(&config.engine));
+    let networks = publish::keep(Arc::clone(driver), Engine::at(&config.engine), config.networks);
     tokio::spawn(async move {
         let served = axum::serve(listener, router).into_future();
         tokio::select! {
@@ -90,6 +91,7 @@ fn serve(
             },
             () = looking_after => {}
             () = names => {}
+            () = networks => {}
             // An error is the sender's end, which is what is waited for.
             _ = stopped.changed() => {}
         }

@@ -6,6 +6,8 @@
 //! lends it devices, which the engine moves into its containers, where `sandbox` finds them; [`store`] remembers the
 //! bindings.
 //!
+//! A cluster's networks are made in the engine by the node itself (`publish`).
+//!
 //! Names are the engine's to say (`engine`) and the node's to spread; `names` answers the containers' questions.
 //!
 //! A Swarm takes no plugin but a managed one, which [`shim`] is for, and gives out addresses itself (`swarm`).
@@ -25,6 +27,7 @@ mod names;
 pub mod network;
 pub mod options;
 pub mod pool;
+mod publish;
 mod sandbox;
 pub mod shim;
 pub mod store;
@@ -92,6 +95,8 @@ pub struct Config {
     pub socket: PathBuf,
     /// Where the engine answers, which knows the names of its containers.
     pub engine: PathBuf,
+    /// Whether the cluster's networks appear there by themselves.
+    pub networks: bool,
 }
 
 /// The driver of one node.

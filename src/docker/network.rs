@@ -175,7 +175,12 @@ impl Driver {
         if let Ok(network) = self.node.network(&binding.network) {
             self.node.release(&network, &binding.holder());
         }
-        match self.remove_made(&binding) {
+        let removed = self.remove_made(&binding);
+        // The node removes Docker's network after its own; whoever does so before does not want it here.
+        if self.node.network(&binding.network).is_ok() {
+            self.store().hide(&binding.network)?;
+        }
+        match removed {
             // The engine removes its network whatever it is told here, and never asks again.
             Err(NodeError::HasEndpoints { .. } | NodeError::HasEndpointsElsewhere { .. }) => {
                 info!(id, "Docker's network is gone, and still used by others: it goes once it is not");

@@ -3,7 +3,7 @@
 //! The engine makes a network once and never again, not after its own restart nor after ours. The file lies beside the
 //! node's state and is replaced as a whole; endpoints are remembered with the state itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Write};
 use std::net::IpAddr;
@@ -71,6 +71,8 @@ pub enum StoreError {
 struct Document {
     version: u32,
     networks: Vec<Binding>,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    hidden: BTreeSet<String>,
 }
 
 /// The bindings, by the engine's identifiers.
@@ -79,6 +81,8 @@ pub struct Store {
     dir: PathBuf,
     file: PathBuf,
     bindings: BTreeMap<String, Binding>,
+    /// Networks of the node's that the engine's user has removed from it: they do not appear there by themselves.
+    hidden: BTreeSet<String>,
 }
 
 impl Store {
@@ -98,7 +102,7 @@ impl Store {
             Err(error) => return Err(StoreError::System { doing: "read", file, error }),
         };
         let bindings = document.networks.into_iter().map(|b| (b.id.clone(), b)).collect();
-        Ok(Store { dir, file, bindings })
+        Ok(Store { dir, file, bindings, hidden: document.hidden })
     }
 
     /// The binding of the engine's network.
@@ -114,21 +118,54 @@ impl Store {
     /// Remembers a binding.
     pub fn insert(&mut self, binding: Binding) -> Result<(), StoreError> {
         let mut bindings = self.bindings.clone();
+        let mut hidden = self.hidden.clone();
+        // What somebody has bound is wanted again.
+        if !binding.leaving {
+            hidden.remove(&binding.network);
+        }
         bindings.insert(binding.id.clone(), binding);
-        self.replace(bindings)
+        self.replace(bindings, hidden)
     }
 
     /// Forgets a binding.
     pub fn remove(&mut self, id: &str) -> Result<(), StoreError> {
         let mut bindings = self.bindings.clone();
         bindings.remove(id);
-        self.replace(bindings)
+        self.replace(bindings, self.hidden.clone())
     }
 
-    fn replace(&mut self, bindings: BTreeMap<String, Binding>) -> Result<(), StoreError> {
-        let document = Document { version: VERSION, networks: bindings.values().cloned().collect() };
+    /// Networks of the node's, by id, that the engine's user has removed from it.
+    pub fn hidden(&self) -> &BTreeSet<String> {
+        &self.hidden
+    }
+
+    /// Remembers that the engine's user does not want a network.
+    pub fn hide(&mut self, network: &str) -> Result<(), StoreError> {
+        let mut hidden = self.hidden.clone();
+        hidden.insert(network.to_owned());
+        self.set_hidden(hidden)
+    }
+
+    /// The engine may have a network again.
+    pub fn show(&mut self, network: &str) -> Result<(), StoreError> {
+        self.forget_hidden(|id| id != network)
+    }
+
+    /// Forgets of those that are not wanted all that `keep` does not name.
+    pub fn forget_hidden(&mut self, keep: impl Fn(&str) -> bool) -> Result<(), StoreError> {
+        let hidden = self.hidden.iter().filter(|id| keep(id)).cloned().collect();
+        self.set_hidden(hidden)
+    }
+
+    fn set_hidden(&mut self, hidden: BTreeSet<String>) -> Result<(), StoreError> {
+        if hidden == self.hidden { Ok(()) } else { self.replace(self.bindings.clone(), hidden) }
+    }
+
+    fn replace(&mut self, bindings: BTreeMap<String, Binding>, hidden: BTreeSet<String>) -> Result<(), StoreError> {
+        let networks = bindings.values().cloned().collect();
+        let document = Document { version: VERSION, networks, hidden: hidden.clone() };
         self.write(&document).map_err(|error| StoreError::System { doing: "write", file: self.file.clone(), error })?;
-        self.bindings = bindings;
+        (self.bindings, self.hidden) = (bindings, hidden);
         Ok(())
     }
 
@@ -166,7 +203,11 @@ mod tests {
         store.insert(binding("a")).unwrap();
         store.insert(binding("b")).unwrap();
         store.remove("a").unwrap();
+        store.hide("00fe").unwrap();
+        store.hide("00ff").unwrap();
+        store.insert(binding("b")).unwrap();
         let store = Store::load(dir.path()).unwrap();
+        assert_eq!(store.hidden().iter().collect::<Vec<_>>(), ["00fe"]);
         assert_eq!(store.bindings().collect::<Vec<_>>(), [&binding("b")]);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }

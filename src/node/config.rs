@@ -163,7 +163,12 @@ mod tests {
             start: Start::Standalone,
             workers: None,
             suite: None,
-            docker: docker::Config { when: docker::When::Off, socket: "/p".into(), engine: "/e".into() },
+            docker: docker::Config {
+                when: docker::When::Off,
+                socket: "/p".into(),
+                engine: "/e".into(),
+                networks: true,
+            },
             metrics: None,
             page: None,
             key_log: None,

@@ -39,6 +39,11 @@ impl Node {
         }
     }
 
+    /// Records that something happened. `kind` is a word, `text` one line.
+    pub(crate) fn happened(&self, kind: &str, text: String) {
+        self.events.record(kind, text);
+    }
+
     /// The latest `count` events, the oldest first.
     pub(crate) fn latest_events(&self, count: usize) -> Vec<v1::Event> {
         self.events.latest(count)

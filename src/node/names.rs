@@ -114,8 +114,8 @@ impl Node {
         }
     }
 
-    /// Whether containers are found by the names that this node says: on one that stands alone nobody else would hear.
-    pub(crate) fn tells_names(&self) -> bool {
+    /// Whether this is a member of a cluster: names that one says that stands alone nobody else would hear.
+    pub(crate) fn is_member(&self) -> bool {
         self.membership.is_some()
     }
 }

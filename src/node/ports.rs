@@ -205,6 +205,11 @@ impl Node {
         self.tables().network(reference).cloned()
     }
 
+    /// All networks that reach further than this host.
+    pub(crate) fn networks(&self) -> Vec<Network> {
+        self.tables().networks.values().cloned().collect()
+    }
+
     /// Leases an address of a network, which an endpoint is to get later. Blocks; the caller has the turn.
     pub(crate) fn lease(&self, network: &Network, wanted: Wanted) -> Result<IpNet, NodeError> {
         const TAKING: &str = "docker-lease";

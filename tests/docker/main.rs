@@ -8,6 +8,7 @@ mod compose;
 mod hosts;
 mod managed;
 mod names;
+mod networks;
 mod plugin;
 mod restarts;
 mod settings;

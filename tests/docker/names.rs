@@ -41,12 +41,7 @@ fn containers_find_each_other_by_name_across_hosts() {
     let lab = lab();
     let [mut a, mut b] = members(&lab, &[]);
     a.engine.run("network create -d weft --ipam-driver weft --subnet 10.8.0.0/16 -o network=blue blue");
-    eventually("the network is known on the other host", || {
-        b.node().run("network ls").as_array().unwrap().iter().any(|network| network["name"] == "blue")
-    });
-    b.engine.run(
-        "network create -d weft -o network=blue --ipam-driver weft --ipam-opt network=blue --subnet 10.8.0.0/16 blue",
-    );
+    b.has_network("blue");
     let x = a.container("left", "--network blue --network-alias web --restart always");
     let y = b.container("Right", "--network blue --network-alias web");
     a.finds("left", "right", &[&y]);

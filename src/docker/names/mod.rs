@@ -24,9 +24,13 @@ use tracing::{debug, info, warn};
 use self::container::{Inspected, Listed, Mark};
 use self::resolver::{Resolver, Scope};
 use super::Driver;
-use super::engine::{Engine, EngineError, Events};
+use super::engine::{Engine, EngineError, Events, is_identifier};
 use crate::node::state::Endpoint;
 use crate::sandbox::{Identity, Netns};
+
+/// What containers and networks go through that this node wants to hear of: percent-encoded
+/// `{"event":["start","rename","connect","disconnect"]}`.
+const EVENTS: &str = "%7B%22event%22%3A%5B%22start%22%2C%22rename%22%2C%22connect%22%2C%22disconnect%22%5D%7D";
 
 /// How often to look for what no event told of.
 const PERIOD: Duration = Duration::from_secs(5);
@@ -60,7 +64,7 @@ struct Told {
 
 /// Keeps names told and resolvers running. Never returns.
 pub(super) async fn keep(driver: Arc<Driver>, engine: Engine) {
-    if !driver.node.tells_names() {
+    if !driver.node.is_member() {
         return std::future::pending().await;
     }
     let mut keeper = Keeper {
@@ -166,7 +170,7 @@ impl Keeper {
     async fn look_at_containers(&mut self, tick: bool) {
         let fresh = self.events.is_none();
         if fresh {
-            match self.engine.events().await {
+            match self.engine.events(EVENTS).await {
                 Ok(events) => {
                     self.events = Some(events);
                     self.known.clear();
@@ -243,9 +247,4 @@ impl Keeper {
 /// What a name that can be asked for consists of, dots aside: letters and digits, and what people write between them.
 fn is_plain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')
-}
-
-/// An identifier of the engine's, as it may stand in a path.
-fn is_identifier(id: &str) -> bool {
-    !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }

@@ -1,0 +1,150 @@
+//! A network that is made once is there in the Docker of every host of the cluster, for as long as it lives.
+
+use crate::harness::node::Node;
+use crate::harness::{eventually, privileged};
+use crate::{IMAGE, Site, engines, lab, members};
+
+impl Site<'_> {
+    /// Waits until Docker has a network of this name.
+    pub(crate) fn has_network(&self, name: &str) {
+        eventually(&format!("{name} is there in Docker on {}", self.host.name), || self.knows(name));
+    }
+
+    fn has_no_network(&self, name: &str) {
+        eventually(&format!("{name} is gone from Docker on {}", self.host.name), || !self.knows(name));
+    }
+
+    fn knows(&self, name: &str) -> bool {
+        self.engine.run("network ls --format '{{.Name}}'").lines().any(|line| line == name)
+    }
+
+    /// Waits until the log says something, and returns how often it does.
+    fn says(&self, text: &str) -> usize {
+        let count = || self.node().daemon.log().matches(text).count();
+        eventually(&format!("the log says: {text}"), || count() > 0);
+        count()
+    }
+
+    fn networks(&self) -> usize {
+        self.node().run("network ls").as_array().unwrap().len()
+    }
+}
+
+const MAKE: &str = "network create -d weft --ipam-driver weft --subnet 10.8.0.0/16 -o network=blue blue";
+
+#[test]
+fn a_network_made_once_is_there_on_every_host_and_goes_everywhere() {
+    privileged!();
+    engines!();
+    let lab = lab();
+    let [mut a, mut b] = members(&lab, &[]);
+    // Made with Docker on one host.
+    a.engine.run(MAKE);
+    b.has_network("blue");
+    let (x, y) = (a.container("left", "--network blue"), b.container("right", "--network blue --ip 10.8.200.1"));
+    eventually("each reaches the other", || a.reaches("left", &y) && b.reaches("right", &x));
+    let once = a.engine.run("network ls --filter name=^blue$ --format '{{.Labels}}'");
+    assert_eq!(once, "", "the one that was made by hand is the only one, and has no label");
+
+    // It is one network through all restarts.
+    b.node = b.node.take().map(Node::crash_and_restart);
+    b.engine.restart(true);
+    a.engine.restart(false);
+    for site in [&a, &b] {
+        site.has_network("blue");
+        assert_eq!(site.engine.run("network ls --quiet --filter name=^blue$").lines().count(), 1);
+    }
+    for (site, name) in [(&a, "left"), (&b, "right")] {
+        site.engine.run(&format!("start {name}"));
+    }
+    eventually("it is reached again", || a.reaches("left", &y));
+
+    // It goes once nobody is on it: an unused network of Docker's is no use.
+    a.engine.run("rm --force left");
+    a.engine.run("network rm blue");
+    assert!(b.knows("blue"));
+    b.engine.run("rm --force right");
+    b.has_no_network("blue");
+    assert!(!a.knows("blue"), "who removed it has it not back");
+
+    // Made with weft, while one weft is away, it is there on both.
+    b.node = None;
+    a.node().run("network create red --subnet 10.9.0.0/16 --subnet fd09::/64");
+    a.has_network("red");
+    assert!(!b.knows("red"));
+    b.node = Some(Node::again(b.host, &[]));
+    b.has_network("red");
+    let six = format!("run --rm --network red {IMAGE} ip -6 -o addr show eth0");
+    assert!(b.engine.run(&six).contains("fd09::"));
+    a.node().run("network rm red");
+    a.has_no_network("red");
+    b.has_no_network("red");
+    a.node().is_well();
+    b.node().is_well();
+}
+
+#[test]
+fn what_is_used_or_is_the_users_is_left_alone() {
+    privileged!();
+    engines!();
+    let lab = lab();
+    let [a, b] = members(&lab, &[]);
+    // A name that is taken.
+    b.engine.run("network create green");
+    a.node().run("network create green --subnet 10.7.0.0/16");
+    a.has_network("green");
+    b.says("the network green does not appear in Docker");
+    assert_eq!(b.engine.run("network inspect --format '{{.Driver}}' green"), "bridge");
+    b.engine.run("network rm green");
+    eventually("it appears as soon as its name is free", || {
+        b.engine.docker("network inspect --format '{{.Driver}}' green").stdout == b"weft\n"
+    });
+
+    // What the user removes here stays removed here, until he binds it again.
+    b.engine.run("network rm green");
+    a.node().run("network create late --subnet 10.6.0.0/16");
+    b.has_network("late");
+    assert!(!b.knows("green") && a.knows("green"));
+    b.engine.run("network create -d weft -o network=green --ipam-driver weft --ipam-opt network=green green");
+    a.node().run("network rm green");
+    a.has_no_network("green");
+    assert!(b.knows("green"), "a network of the user's own was removed");
+
+    // What is used stays, and goes when it is not.
+    b.engine.run(&format!("run --detach --name guest --network late {IMAGE} sleep 100000"));
+    let used = a.node().daemon.json(a.host, &["network", "rm", "late"]);
+    assert!(used.is_err(), "{used:?}");
+    assert!(b.knows("late"));
+    b.engine.run("rm --force guest");
+    a.node().run("network rm late");
+    b.has_no_network("late");
+    assert_eq!(a.networks(), 0);
+}
+
+#[test]
+fn nothing_appears_where_it_is_not_wanted() {
+    privileged!();
+    engines!();
+    let lab = lab();
+    let [mut a, mut b] = members(&lab, &[]);
+    b.node = None;
+    b.node = Some(Node::again(b.host, &["--docker-networks", "off"]));
+    // Of one host alone.
+    b.node().run("network create here --driver bridge --subnet 10.5.0.0/24");
+    a.node().run("network create here2 --driver bridge --subnet 10.5.1.0/24");
+    a.engine.run(MAKE);
+    a.node().run("network create red --subnet 10.9.0.0/16");
+    a.has_network("red");
+    eventually("the other node knows of it", || b.networks() > 2);
+    b.engine.run("network create -d weft -o network=blue --ipam-driver weft --ipam-opt network=blue blue");
+    b.container("right", "--network blue");
+    assert!(!b.knows("red") && !b.knows("here") && !a.knows("here2"));
+    // Switched on later.
+    b.node = None;
+    b.node = Some(Node::again(b.host, &[]));
+    b.has_network("red");
+    assert!(!b.knows("here"));
+    a.node = a.node.take().map(Node::crash_and_restart);
+    a.node().run("network rm red");
+    b.has_no_network("red");
+}

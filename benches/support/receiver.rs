@@ -1,6 +1,7 @@
 //! The receiving end of the pure core, with a sink that counts where the worker would write to a TAP.
 
 use weft_vtep::drops::DropReason;
+use weft_vtep::engine::run::Run;
 use weft_vtep::offload::coalesce::{Coalescer, Output, Sink};
 
 /// Headers that the coalescer may edit in place: Ethernet, IPv6 without extensions, TCP with its options.
@@ -32,16 +33,23 @@ pub(crate) struct Batch {
     pristine: Vec<u8>,
     pub(crate) coalescer: Coalescer,
     pub(crate) sink: Counting,
+    /// The run that goes on, and the MTU and hash of its flow.
+    #[allow(dead_code, reason = "what comes without a tunnel makes no decision")]
+    pub(crate) run: Option<Run>,
+    #[allow(dead_code, reason = "as above")]
+    pub(crate) looked_up: (u16, u64),
 }
 
 impl Batch {
     pub(crate) fn new(arena: Vec<u8>) -> Self {
-        Batch { pristine: arena.clone(), arena, coalescer: Coalescer::default(), sink: Counting::default() }
+        let (pristine, coalescer, sink) = (arena.clone(), Coalescer::default(), Counting::default());
+        Batch { arena, pristine, coalescer, sink, run: None, looked_up: (0, 0) }
     }
 
     /// Ends the batch: everything gathered leaves. Returns how many frames went through.
     pub(crate) fn end(&mut self) -> usize {
         self.coalescer.flush(&mut self.arena, &mut self.sink);
+        self.run = None;
         self.restore();
         std::mem::take(&mut self.sink.frames)
     }

@@ -103,15 +103,19 @@ impl Side {
     /// One datagram of a receive batch.
     pub(crate) fn decapsulate(&mut self, batch: &mut Batch, at: usize, len: usize) {
         let datagram = &mut batch.arena[at..at + len];
-        let decapsulated =
-            self.engine.from_wire(&self.view, datagram, Source::Plain(PEER), 0, self.now).expect("a sound datagram");
+        let source = Source::Plain(PEER);
+        let followed = self.engine.follow(&mut batch.run, &self.view, datagram, source, 0, self.now);
+        let (decapsulated, again) = followed.expect("a sound datagram");
         let Forward::Port(port) = decapsulated.forward else { panic!("not for the port") };
         let (layout, at, len) = (decapsulated.layout, at + vxlan::LEN, len - vxlan::LEN);
-        let mtu = self.view.segments[&decapsulated.vni].spec.mtu;
         let inner = &mut batch.arena[at..at + len];
         let verdict = check::verify(inner, &layout);
-        clamp_mss(inner, &layout, mtu, verdict == check::Check::Partial);
-        let hash = self.key.hash(inner, &layout);
+        if !again {
+            let mtu = self.view.segments[&decapsulated.vni].spec.mtu;
+            clamp_mss(inner, &layout, mtu, verdict == check::Check::Partial);
+            batch.looked_up = (mtu, self.key.hash(inner, &layout));
+        }
+        let (mtu, hash) = batch.looked_up;
         let frame = Frame { port, piece: Piece::new(at, len), layout, check: verdict, hash, mtu, cut: 0 };
         batch.coalescer.push(&mut batch.arena, frame, &mut batch.sink);
     }

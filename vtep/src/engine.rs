@@ -4,6 +4,7 @@
 //! clock here. The order is the one of RFC 7348 with the checks that a hostile underlay asks for: nothing is learned
 //! from, and nothing delivered of, a datagram before all that is outside of it has been judged.
 
+pub mod run;
 pub mod watch;
 
 use std::net::IpAddr;
@@ -56,7 +57,7 @@ pub enum Source {
 }
 
 /// A frame from the wire that may go on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Decapsulated {
     /// The network.
     pub vni: Vni,

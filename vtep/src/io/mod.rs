@@ -51,7 +51,7 @@ pub struct VtepConfig {
     pub local: IpAddr,
     /// The UDP port of VXLAN, 4789 by IANA's assignment.
     pub port: u16,
-    /// Worker threads, 1 to 16. `None`: one for every two cores. About 1.2 MB each.
+    /// Worker threads, 1 to 16. `None`: one for every two cores. Each has a receive arena of 4 MB.
     pub workers: Option<usize>,
 }
 

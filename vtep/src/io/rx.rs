@@ -20,6 +20,7 @@ use super::sys::udp::{ReceiveQueue, Received};
 use crate::addr::PortId;
 use crate::capture::Mirror;
 use crate::drops::DropReason;
+use crate::engine::run::Run;
 use crate::engine::{Engine, Forward, Now, Source, clamp_mss};
 use crate::offload::check::{Check, verify};
 use crate::offload::coalesce::{Coalescer, Frame, MAX_FRAMES, Output, Piece, Sink};
@@ -88,7 +89,8 @@ impl Receive {
         let (arena, received) = queue.parts();
         let mirror = Mirror::new(&view.captures, *worker, now.ns);
         let out = Delivery { view, counters, mirror };
-        let mut work = Work { view, shared, engine, seals, coalescer, replies, out, now };
+        let bulk = Bulk::default();
+        let mut work = Work { view, shared, engine, seals, coalescer, replies, bulk, out, now };
         for message in received {
             work.message(arena, message);
         }
@@ -115,8 +117,17 @@ struct Work<'a> {
     seals: &'a mut Seals,
     replies: &'a mut ArrayVec<Echoed, ECHOES>,
     coalescer: &'a mut Coalescer,
+    bulk: Bulk,
     out: Delivery<'a>,
     now: Now,
+}
+
+/// What holds for the next segment of a bulk flow, and is not looked up again.
+#[derive(Default)]
+struct Bulk {
+    run: Option<Run>,
+    hash: u64,
+    mtu: u16,
 }
 
 impl Work<'_> {
@@ -191,22 +202,28 @@ impl Work<'_> {
         cut: u16,
     ) -> Result<(), DropReason> {
         let datagram = &mut arena[piece.at as usize..][..piece.len as usize];
-        let decapsulated = self.engine.from_wire(self.view, datagram, source, tos, self.now)?;
+        let run = &mut self.bulk.run;
+        let (decapsulated, again) = self.engine.follow(run, self.view, datagram, source, tos, self.now)?;
         let layout = decapsulated.layout;
         let inner = &mut datagram[vxlan::LEN..];
-        let Some(segment) = self.view.segments.get(&decapsulated.vni) else { return Err(DropReason::UnknownVni) };
         let check = verify(inner, &layout);
         if check == Check::Wrong {
             self.out.counters.damaged(1);
         }
-        clamp_mss(inner, &layout, segment.spec.mtu, check == Check::Partial);
+        if !again {
+            let Some(segment) = self.view.segments.get(&decapsulated.vni) else { return Err(DropReason::UnknownVni) };
+            let mtu = segment.spec.mtu;
+            clamp_mss(inner, &layout, mtu, check == Check::Partial);
+            (self.bulk.mtu, self.bulk.hash) = (mtu, self.shared.key.hash(inner, &layout));
+        }
+        let Bulk { hash, mtu, .. } = self.bulk;
         let frame = Frame {
             port: PortId(0),
             piece: Piece::new(piece.at as usize + vxlan::LEN, piece.len as usize - vxlan::LEN),
             layout,
             check,
-            hash: self.shared.key.hash(inner, &layout),
-            mtu: segment.spec.mtu,
+            hash,
+            mtu,
             cut,
         };
         if self.out.mirror.is_on() {
@@ -216,7 +233,8 @@ impl Work<'_> {
             Forward::Port(port) => self.coalescer.push(arena, Frame { port, ..frame }, &mut self.out),
             // Group frames are few, and the header of what is coalesced is edited in place: one copy per port, alone.
             _ => {
-                for port in &segment.ports {
+                let ports = self.view.segments.get(&decapsulated.vni).map_or(&[][..], |segment| &segment.ports);
+                for port in ports {
                     self.coalescer.push_alone(arena, Frame { port: port.id, ..frame }, &mut self.out);
                 }
             }

@@ -1,4 +1,5 @@
-//! What a large table costs a daemon: to come to it, and to keep up with it. For release builds: the promises are of time.
+//! What a large table costs a daemon: to come to it, and to keep up with it. Asserted is only that nothing is missing; the
+//! times are printed, and mean something in a release build on a quiet machine.
 
 use std::time::{Duration, Instant};
 
@@ -37,8 +38,8 @@ fn stations(cluster: &Cluster, n: usize) -> usize {
 }
 
 #[test]
-#[ignore = "for a release build: a promise of time"]
-fn a_daemon_joins_a_table_of_a_hundred_thousand_within_two_seconds() {
+#[ignore = "long, and for its figures"]
+fn a_daemon_that_joins_a_table_of_a_hundred_thousand_is_ready_with_all_of_it() {
     privileged!();
     let (mut cluster, _stand_in, token) = with_stations(3, STATIONS);
     let begin = Instant::now();
@@ -51,12 +52,11 @@ fn a_daemon_joins_a_table_of_a_hundred_thousand_within_two_seconds() {
         "a daemon joins a table of {STATIONS} stations, and has them in its data plane, in {} ms",
         ready.as_millis()
     );
-    assert!(ready <= Duration::from_secs(2), "{ready:?}");
 }
 
 #[test]
-#[ignore = "for a release build: a promise of time"]
-fn a_thousand_updates_a_second_cost_a_tenth_of_a_core() {
+#[ignore = "long, and for its figures"]
+fn a_thousand_updates_a_second_all_arrive() {
     privileged!();
     const RATE: u32 = 1000;
     const SECONDS: u32 = 10;
@@ -81,6 +81,4 @@ fn a_thousand_updates_a_second_cost_a_tenth_of_a_core() {
     let shares = [0, 1].map(|n| (after[n] - before[n]).as_secs_f64() / took.as_secs_f64() * 100.0);
     let rate = f64::from(RATE * SECONDS) / took.as_secs_f64();
     println!("{rate:.0} updates/s cost the two daemons {:.1} and {:.1} % of a core", shares[0], shares[1]);
-    assert!(rate > 900.0, "the generator came to {rate} updates/s");
-    assert!(shares.iter().all(|share| *share <= 10.0), "{shares:?} %");
 }

@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use weft::lab::{Daemon, Host, Lab, LabSpec, overlay};
 use weft::traffic::udp::{self, FloodSpec};
 
@@ -105,11 +106,16 @@ fn top_shows_nodes_endpoints_flows_and_drops_as_they_change() {
     terminal.press("1");
     daemons.remove(0).crash().unwrap();
     terminal.line(&["no answer"]);
-    let _again = Daemon::up(weft(), host, &[]).unwrap();
+    let again = Daemon::up(weft(), host, &[]).unwrap();
     terminal.line(&["node2", "alive"]);
     terminal.wait("there is an answer", |screen| !screen.contains("no answer"));
+
+    // One that hangs does not hold the user up.
+    again.signal(Signal::SIGSTOP).unwrap();
+    terminal.line(&["no answer", "silent"]);
     terminal.press("q");
     terminal.end();
+    again.signal(Signal::SIGCONT).unwrap();
 }
 
 #[test]

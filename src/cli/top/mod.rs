@@ -16,13 +16,13 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tonic::Streaming;
 use weft_proto::v1;
 
@@ -32,6 +32,8 @@ use self::state::{Outcome, State, Tab};
 use super::args::Global;
 use super::client::{Client, answer, connect};
 
+/// How long an answer may take: meanwhile no key is heard.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Bytes of each frame that say which flow it is of: the headers.
 const HEADERS: u32 = 128;
 
@@ -106,7 +108,7 @@ impl Top {
                         if self.state.press(key) == Outcome::Quit {
                             return Ok(());
                         }
-                        if self.state.tab != before {
+                        if self.state.tab != before && !self.state.frozen {
                             self.look(socket).await;
                         }
                     }
@@ -114,6 +116,7 @@ impl Top {
                     None => return Ok(()),
                 },
                 batch = batch => match batch {
+                    Ok(Some(batch)) if self.state.frozen => drop(batch),
                     Ok(Some(batch)) => self.flows.take(&batch),
                     _ => self.frames = None,
                 },
@@ -137,7 +140,8 @@ impl Top {
             }
             anyhow::Ok(snapshot)
         };
-        match looked.await {
+        let looked = timeout(PATIENCE, looked).await;
+        match looked.unwrap_or_else(|_| Err(anyhow!("the daemon has been silent for {} s", PATIENCE.as_secs()))) {
             Ok(snapshot) => self.model.take(snapshot, Instant::now()),
             Err(error) => {
                 (self.client, self.frames) = (None, None);

@@ -71,6 +71,14 @@ impl Terminal {
     }
 }
 
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        // A test that has failed leaves nobody behind; one that has passed finds nobody.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 #[test]
 fn top_shows_nodes_endpoints_flows_and_drops_as_they_change() {
     privileged!();

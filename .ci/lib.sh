@@ -2,8 +2,8 @@
 # Sourced, with the shell at the root of the repository.
 
 export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-never}"
-# A machine that builds once gains nothing from incremental builds, and a backtrace needs lines and no more.
-[ -z "${CI:-}" ] || export CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_DEBUG=line-tables-only
+# A machine that builds once gains nothing from incremental builds, and debug information costs minutes.
+[ -z "${CI:-}" ] || export CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_DEBUG=0
 export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
 # Nothing here asks a question, and nothing may read what belongs to the caller.
 exec </dev/null

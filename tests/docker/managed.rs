@@ -21,7 +21,11 @@ fn a_managed_plugin_serves_the_engines_of_a_cluster() {
         site.engine.run("plugin enable weft");
     }
     a.engine.run("network create -d weft:latest --ipam-driver weft:latest --subnet 10.8.0.0/24 -o network=blue blue");
-    b.has_network("blue");
+    eventually("the network is known on the other host", || {
+        b.node().run("network ls").as_array().unwrap().iter().any(|network| network["name"] == "blue")
+    });
+    let bind = "-o network=blue --ipam-driver weft:latest --ipam-opt network=blue";
+    b.engine.run(&format!("network create -d weft:latest {bind} blue"));
     let (x, y) = (a.container("left", "--network blue"), b.container("right", "--network blue"));
     eventually("each reaches the other", || a.reaches("left", &y) && b.reaches("right", &x));
 
@@ -33,9 +37,9 @@ fn a_managed_plugin_serves_the_engines_of_a_cluster() {
     eventually("a container that came later is reached", || b.reaches("right", &late));
     for (site, names) in [(&a, "left late"), (&b, "right")] {
         site.engine.run(&format!("rm --force {names}"));
+        site.engine.run("network rm blue");
         site.node().is_well();
     }
-    a.engine.run("network rm blue");
     eventually("the network is gone everywhere", || b.node().run("network ls").as_array().unwrap().is_empty());
 
     // Without a daemon the plugin says so, at once.

@@ -64,4 +64,8 @@ weft doctor --json >/dev/null || weft doctor
 refused sh -c "journalctl --unit weft --no-pager | grep -E 'EPERM|Permission denied|Operation not permitted|panicked'"
 weft detach "$endpoint"
 refused ip -n c1 link show eth0
-systemctl stop weft
+
+# Who has left stays away, for longer than the unit waits before it starts the node again.
+weft leave
+sleep 3
+refused systemctl is-active --quiet weft

@@ -5,6 +5,7 @@ mod harness;
 
 mod cluster;
 mod compose;
+mod guide;
 mod hosts;
 mod managed;
 mod names;
@@ -32,10 +33,10 @@ fn lab() -> Lab {
     Lab::build(LabSpec { containers: 0, ..LabSpec::new(2) }).unwrap()
 }
 
-/// A host with an engine and a weft.
+/// A host with an engine and a weft. The engine ends first: it would wait long for a plugin that is gone.
 struct Site<'a> {
-    node: Option<Node<'a>>,
     engine: Engine<'a>,
+    node: Option<Node<'a>>,
     host: &'a Host,
 }
 

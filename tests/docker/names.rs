@@ -17,7 +17,7 @@ impl Site<'_> {
         told(&self.engine.docker(&format!("exec {container} nslookup {name}")).stdout)
     }
 
-    fn finds(&self, container: &str, name: &str, addresses: &[&str]) {
+    pub(crate) fn finds(&self, container: &str, name: &str, addresses: &[&str]) {
         let expected = addresses.iter().map(ToString::to_string).collect();
         eventually(&format!("{container} finds {name} at {addresses:?}"), || self.lookup(container, name) == expected);
     }

@@ -5,6 +5,7 @@ mod harness;
 
 mod grammar;
 mod page;
+mod prometheus;
 mod rules;
 mod serving;
 

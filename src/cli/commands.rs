@@ -12,6 +12,7 @@ use super::args::{
     AttachArgs, Command, CreateArgs, Global, MembersCommand, NetworkCommand, SignerCommand, TokenCommand,
 };
 use super::client::{Client, answer, connect, is_transport, refusal};
+use super::style::Style;
 use super::{capture, output, print, trace, view};
 
 /// Runs a command of the client.
@@ -19,13 +20,14 @@ pub(super) fn run(command: Command, global: &Global) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.context("cannot start the client")?.block_on(async {
         let client = connect(&global.socket).await?;
-        Session { client, json: global.json }.run(command).await
+        Session { client, json: global.json, style: Style::of_stdout() }.run(command).await
     })
 }
 
 struct Session {
     client: Client,
     json: bool,
+    style: Style,
 }
 
 impl Session {
@@ -44,14 +46,13 @@ impl Session {
             Command::Network(NetworkCommand::Ls) => {
                 let networks = answer(self.client.list_networks(v1::ListNetworksRequest {}).await)?.networks;
                 let networks: Vec<_> = networks.into_iter().map(view::Network::from).collect();
-                self.show(&networks, |n| print::networks(n))?;
+                self.show(&networks, |n| print::networks(n, self.style))?;
             }
             Command::Network(NetworkCommand::Inspect { name }) => {
                 let request = v1::InspectNetworkRequest { network: name };
                 let network = view::Network::from(answer(self.client.inspect_network(request).await)?);
-                // JSON for people too, as Docker does: whoever inspects wants every field.
                 let pretty = serde_json::to_string_pretty(&network)?;
-                self.show(&network, |_| pretty + "\n")?;
+                self.show(&network, |_| print::json(&pretty, self.style))?;
             }
             Command::Network(NetworkCommand::Rm { name }) => {
                 let request = v1::RemoveNetworkRequest { network: name };
@@ -73,22 +74,22 @@ impl Session {
             Command::Members { command: None | Some(MembersCommand::Ls) } => {
                 let members = answer(self.client.members(v1::MembersRequest {}).await)?.members;
                 let members: Vec<_> = members.into_iter().map(view::Member::from).collect();
-                self.show(&members, |m| print::members(m))?;
+                self.show(&members, |m| print::members(m, self.style))?;
             }
             Command::Fdb { network } => {
                 let entries = answer(self.client.fdb(v1::FdbRequest { network }).await)?.entries;
                 let entries: Vec<_> = entries.into_iter().map(view::FdbEntry::from).collect();
-                self.show(&entries, |e| print::fdb(e))?;
+                self.show(&entries, |e| print::fdb(e, self.style))?;
             }
             Command::Neigh { network } => {
                 let neighbors = answer(self.client.neighbors(v1::NeighborsRequest { network }).await)?.neighbors;
                 let neighbors: Vec<_> = neighbors.into_iter().map(view::Neighbor::from).collect();
-                self.show(&neighbors, |n| print::neighbors(n))?;
+                self.show(&neighbors, |n| print::neighbors(n, self.style))?;
             }
             Command::Events { follow } => self.events(follow).await?,
             Command::Trace(args) => {
                 let (trace, status) = trace::ask(&mut self.client, args).await?;
-                self.show(&trace, trace::text)?;
+                self.show(&trace, |t| trace::text(t, self.style))?;
                 return Ok(status);
             }
             Command::Capture(args) => capture::run(&mut self.client, args, self.json).await?,
@@ -112,7 +113,7 @@ impl Session {
             }
             Command::Stats => {
                 let stats = view::Stats::from(answer(self.client.stats(v1::StatsRequest {}).await)?);
-                self.show(&stats, print::stats)?;
+                self.show(&stats, |s| print::stats(s, self.style))?;
             }
         }
         Ok(ExitCode::SUCCESS)
@@ -124,7 +125,7 @@ impl Session {
 
     async fn status(mut self) -> Result<ExitCode> {
         let status = view::Status::from(answer(self.client.status(v1::StatusRequest {}).await)?);
-        self.show(&status, print::status)?;
+        self.show(&status, |s| print::status(s, self.style))?;
         if !status.ready {
             bail!("the node {} is not ready yet: it is restoring its endpoints, ask again in a moment", status.node);
         }
@@ -146,14 +147,14 @@ impl Session {
             let event = view::Event::from(event);
             match (follow, self.json) {
                 (true, true) => output(&(serde_json::to_string(&event)? + "\n"))?,
-                (true, false) => output(&print::event(&event))?,
+                (true, false) => output(&print::event(&event, self.style))?,
                 (false, _) => listed.push(event),
             }
         }
         if follow {
             bail!("the daemon has ended, and with it what there was to follow; see its log, then `weft status`");
         }
-        self.show(&listed, |events| events.iter().map(print::event).collect())
+        self.show(&listed, |events| events.iter().map(|e| print::event(e, self.style)).collect())
     }
 
     async fn token(&mut self, command: TokenCommand) -> Result<()> {
@@ -166,7 +167,7 @@ impl Session {
             TokenCommand::Ls => {
                 let tokens = answer(self.client.list_tokens(v1::ListTokensRequest {}).await)?.tokens;
                 let tokens: Vec<_> = tokens.into_iter().map(view::Token::from).collect();
-                self.show(&tokens, |t| print::tokens(t))
+                self.show(&tokens, |t| print::tokens(t, self.style))
             }
             TokenCommand::Rm { id } => {
                 let token = view::Token::from(answer(self.client.remove_token(v1::RemoveTokenRequest { id }).await)?);

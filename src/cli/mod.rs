@@ -3,7 +3,7 @@
 //! Arguments come in; one document (text or, with `--json`, JSON) goes out on standard output, or one line on
 //! standard error that says what failed, why, and what to do. The exit status is 0 for done, 1 for refused or
 //! failed, 2 for wrong usage. [`args`] is the grammar, [`client`] the way to the daemon, [`view`] the JSON
-//! documents, [`mod@print`] their form for people.
+//! documents, [`mod@print`] their form for people, [`style`] its colours.
 
 pub mod args;
 pub mod capture;
@@ -13,6 +13,7 @@ mod file;
 mod pages;
 pub mod print;
 mod shim;
+pub mod style;
 pub mod top;
 pub mod trace;
 mod up;

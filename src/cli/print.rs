@@ -1,50 +1,30 @@
 //! The documents as people read them: aligned columns without borders, as Docker prints them.
 
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::Cell;
 
+use super::style::{Style, Tone, number, toned};
 use super::view;
 
-/// Rows under a head, in aligned columns, without trailing blanks.
-pub(super) fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(head).add_rows(rows);
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 3));
-    }
-    lines(&table)
-}
-
-fn lines(table: &Table) -> String {
-    table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
-}
-
-/// Names and values, one to a line.
-fn pairs(rows: impl IntoIterator<Item = (String, String)>) -> String {
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING).add_rows(rows.into_iter().map(|(name, value)| [name, value]));
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 3));
-    }
-    lines(&table)
-}
-
 /// `weft status`.
-pub fn status(status: &view::Status) -> String {
-    let pair = |name: &str, value: &dyn ToString| (name.to_owned(), value.to_string());
-    pairs([
-        pair("node", &status.node),
-        pair("id", &status.id),
-        pair("version", &status.version),
-        pair("mode", &status.mode),
-        pair("ready", &status.ready),
-        pair("advertise", &status.advertise),
-        pair("vxlan port", &status.vxlan_port),
-        pair("members alive", &status.members_alive),
-        pair("tables agreeing", &format!("{} of {}", status.members_agreeing, status.members_compared)),
-        pair("networks", &status.networks),
-        pair("endpoints", &status.endpoints),
-        pair("clock", &status.clock_ahead_ms.map_or("not compared".to_owned(), clock)),
-    ]) + &sessions(&status.sessions)
+pub fn status(status: &view::Status, style: Style) -> String {
+    let agreeing = format!("{} of {}", status.members_agreeing, status.members_compared);
+    let differ = status.members_agreeing < status.members_compared;
+    let clock_is_off = status.clock_ahead_ms.is_some_and(|ahead| ahead.unsigned_abs() >= 1000);
+    let clock = status.clock_ahead_ms.map_or("not compared".to_owned(), clock);
+    style.pairs([
+        ("node", Cell::new(&status.node)),
+        ("id", Cell::new(&status.id)),
+        ("version", Cell::new(&status.version)),
+        ("mode", Cell::new(status.mode)),
+        ("ready", toned(status.ready, if status.ready { Tone::Good } else { Tone::Doubt })),
+        ("advertise", Cell::new(&status.advertise)),
+        ("vxlan port", Cell::new(status.vxlan_port)),
+        ("members alive", Cell::new(status.members_alive)),
+        ("tables agreeing", toned(agreeing, Tone::doubt(differ))),
+        ("networks", Cell::new(status.networks)),
+        ("endpoints", Cell::new(status.endpoints)),
+        ("clock", toned(clock, Tone::doubt(clock_is_off))),
+    ]) + &sessions(&status.sessions, style)
 }
 
 /// How a clock is off from the others'.
@@ -56,79 +36,117 @@ fn clock(ahead_ms: i64) -> String {
     }
 }
 
-fn sessions(sessions: &[view::Session]) -> String {
+fn sessions(sessions: &[view::Session], style: Style) -> String {
     if sessions.is_empty() {
         return String::new();
     }
     let row = |s: &view::Session| {
         let rejected: u64 = s.rejected.values().sum();
-        let numbers = [s.epoch, s.age_seconds, s.sealed, s.opened, rejected].map(|n| n.to_string());
-        let names = vec![s.peer.clone(), s.address.clone(), s.suite.clone()];
-        [names, numbers.into(), vec![round_trip(&s.path), path_mtu(&s.path)]].concat()
+        let names = [&s.peer, &s.address, &s.suite].map(Cell::new);
+        let numbers = [s.epoch, s.age_seconds, s.sealed, s.opened].map(Cell::new);
+        let path = [toned(rejected, Tone::doubt(rejected > 0)), round_trip(&s.path), path_mtu(&s.path)];
+        names.into_iter().chain(numbers).chain(path).collect()
     };
     let head = ["PEER", "ADDRESS", "SUITE", "EPOCH", "AGE (S)", "SEALED", "OPENED", "REJECTED", "RTT (US)", "PATH MTU"];
-    format!("\n{}", table(&head, sessions.iter().map(row)))
+    format!("\n{}", style.table(&head, sessions.iter().map(row)))
 }
 
-fn round_trip(path: &view::Path) -> String {
+fn round_trip(path: &view::Path) -> Cell {
     match path.rtt_us {
-        _ if path.path_silent => "no answer".to_owned(),
-        Some(rtt) => rtt.to_string(),
-        None => "-".to_owned(),
+        _ if path.path_silent => toned("no answer", Tone::Bad),
+        Some(rtt) => Cell::new(rtt),
+        None => Cell::new("-"),
     }
 }
 
-fn path_mtu(path: &view::Path) -> String {
+fn path_mtu(path: &view::Path) -> Cell {
     let needed = path.path_mtu_needed;
     match path.path_mtu {
-        Some(mtu) if mtu < needed => format!("{mtu}, needed {needed}"),
-        Some(mtu) => mtu.to_string(),
-        None => "-".to_owned(),
+        Some(mtu) if mtu < needed => toned(format!("{mtu}, needed {needed}"), Tone::Bad),
+        Some(mtu) => Cell::new(mtu),
+        None => Cell::new("-"),
     }
 }
 
 /// `weft members`.
-pub fn members(members: &[view::Member]) -> String {
+pub fn members(members: &[view::Member], style: Style) -> String {
     let row = |m: &view::Member| {
-        let signer = if m.signer { "signer" } else { "" };
-        let (name, id, address) = (m.name.clone(), m.id.clone(), m.address.clone());
-        vec![name, id, address, m.state.to_owned(), signer.to_owned(), m.version.clone()]
+        let (state, signer) = (toned(m.state, Tone::of(m.state)), if m.signer { "signer" } else { "" });
+        let [name, id, address, version] = [&m.name, &m.id, &m.address, &m.version].map(Cell::new);
+        vec![name, id, address, state, Cell::new(signer), version]
     };
-    table(&["NAME", "ID", "ADDRESS", "STATE", "ROLE", "VERSION"], members.iter().map(row))
+    style.table(&["NAME", "ID", "ADDRESS", "STATE", "ROLE", "VERSION"], members.iter().map(row))
 }
 
 /// `weft neigh`.
-pub fn neighbors(neighbors: &[view::Neighbor]) -> String {
+pub fn neighbors(neighbors: &[view::Neighbor], style: Style) -> String {
     let row = |n: &view::Neighbor| {
-        vec![n.network.clone(), n.vni.to_string(), n.ip.clone(), n.mac.clone(), n.node.clone(), n.vtep.clone()]
+        let [network, ip, mac, node, vtep] = [&n.network, &n.ip, &n.mac, &n.node, &n.vtep].map(Cell::new);
+        vec![network, Cell::new(n.vni), ip, mac, node, vtep]
     };
-    table(&["NETWORK", "VNI", "IP", "MAC", "NODE", "VTEP"], neighbors.iter().map(row))
+    style.table(&["NETWORK", "VNI", "IP", "MAC", "NODE", "VTEP"], neighbors.iter().map(row))
 }
 
-/// One of `weft events`, on one line.
-pub fn event(event: &view::Event) -> String {
-    format!("{}  {}  {}\n", event.time, event.kind, event.text)
+/// The kinds of events are not longer.
+const KIND_WIDTH: usize = 20;
+
+/// One of `weft events`, on one line. With colours it is for a terminal, where kinds are a column, too.
+pub fn event(event: &view::Event, style: Style) -> String {
+    let width = if style.coloured { KIND_WIDTH } else { 0 };
+    let (time, kind) = (style.paint(&event.time, Tone::Faint), format!("{:width$}", event.kind));
+    format!("{time}  {}  {}\n", style.paint(&kind, kind_tone(&event.kind)), event.text)
+}
+
+fn kind_tone(kind: &str) -> Tone {
+    let has = |words: &[&str]| words.iter().any(|word| kind.contains(word));
+    if has(&["dead", "silent", "narrow", "not_saved"]) {
+        Tone::Bad
+    } else if has(&["suspect", "refused", "conflict", "duplicate", "frozen", "few_", "lost", "not_", "clock"]) {
+        Tone::Doubt
+    } else {
+        Tone::Plain
+    }
 }
 
 /// `weft token ls`.
-pub fn tokens(tokens: &[view::Token]) -> String {
+pub fn tokens(tokens: &[view::Token], style: Style) -> String {
     let row = |t: &view::Token| {
         let uses = t.uses_left.map_or_else(|| "any".to_owned(), |n| n.to_string());
-        vec![t.id.clone(), t.created.clone(), t.expires.clone(), uses]
+        vec![
+            Cell::new(&t.id),
+            Cell::new(&t.created),
+            Cell::new(&t.expires),
+            toned(uses, Tone::doubt(t.uses_left == Some(0))),
+        ]
     };
-    table(&["TOKEN ID", "CREATED", "EXPIRES", "USES LEFT"], tokens.iter().map(row))
+    style.table(&["TOKEN ID", "CREATED", "EXPIRES", "USES LEFT"], tokens.iter().map(row))
 }
 
 /// `weft network ls`.
-pub fn networks(networks: &[view::Network]) -> String {
+pub fn networks(networks: &[view::Network], style: Style) -> String {
     let row = |n: &view::Network| {
         let subnets: Vec<_> = n.subnets.iter().map(|s| s.subnet.as_str()).collect();
-        let endpoints = n.endpoints.len().to_string();
-        let (id, name, driver) = (n.id.clone(), n.name.clone(), n.driver.clone());
-        vec![id, name, driver, n.vni.to_string(), n.mode.to_owned(), n.mtu.to_string(), endpoints, subnets.join(",")]
+        let lost = n.endpoints.iter().any(|endpoint| endpoint.state == "lost");
+        let [id, name, driver] = [&n.id, &n.name, &n.driver].map(Cell::new);
+        let endpoints = toned(n.endpoints.len(), Tone::doubt(lost));
+        // What is not sealed everybody on the underlay reads.
+        let mode = toned(n.mode, Tone::doubt(n.mode == "plain"));
+        vec![id, name, driver, Cell::new(n.vni), mode, Cell::new(n.mtu), endpoints, Cell::new(subnets.join(","))]
     };
     let head = ["NETWORK ID", "NAME", "DRIVER", "VNI", "MODE", "MTU", "ENDPOINTS", "SUBNETS"];
-    table(&head, networks.iter().map(row))
+    style.table(&head, networks.iter().map(row))
+}
+
+/// JSON for people, as Docker prints it where one thing is inspected: whoever does that wants every field.
+pub fn json(pretty: &str, style: Style) -> String {
+    let line = |line: &str| match line.split_once("\":") {
+        Some((name, value)) => {
+            let start = name.len() - name.trim_start().len();
+            format!("{}{}{value}\n", &name[..start], style.paint(&format!("{}\":", &name[start..]), Tone::Faint))
+        }
+        None => format!("{line}\n"),
+    };
+    pretty.lines().map(line).collect()
 }
 
 /// `weft attach`: id, MAC address and addresses on one line.
@@ -139,16 +157,17 @@ pub fn attached(endpoint: &view::Attached) -> String {
 }
 
 /// `weft fdb`.
-pub fn fdb(entries: &[view::FdbEntry]) -> String {
+pub fn fdb(entries: &[view::FdbEntry], style: Style) -> String {
     let row = |e: &view::FdbEntry| {
         let place = e.port.clone().or_else(|| e.vtep.clone()).unwrap_or_default();
-        vec![e.network.clone(), e.vni.to_string(), e.mac.clone(), e.kind.to_owned(), place]
+        let kind = toned(e.kind, if e.kind == "local" { Tone::Good } else { Tone::Plain });
+        vec![Cell::new(&e.network), Cell::new(e.vni), Cell::new(&e.mac), kind, Cell::new(place)]
     };
-    table(&["NETWORK", "VNI", "MAC", "KIND", "PORT OR VTEP"], entries.iter().map(row))
+    style.table(&["NETWORK", "VNI", "MAC", "KIND", "PORT OR VTEP"], entries.iter().map(row))
 }
 
 /// `weft stats`.
-pub fn stats(stats: &view::Stats) -> String {
+pub fn stats(stats: &view::Stats, style: Style) -> String {
     let totals = &stats.totals;
     let named = [
         ("tx_frames", totals.tx_frames),
@@ -156,17 +175,12 @@ pub fn stats(stats: &view::Stats) -> String {
         ("rx_frames", totals.rx_frames),
         ("rx_bytes", totals.rx_bytes),
     ];
-    let named = named.into_iter().map(|(name, count)| vec![name.to_owned(), count.to_string()]);
-    let drops = stats.drops.iter().map(|(reason, count)| vec![format!("drop {reason}"), count.to_string()]);
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(["COUNTER", "COUNT"]).add_rows(named.chain(drops));
-    for (index, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, 3));
-        if index == 1 {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    lines(&table)
+    let named = named.into_iter().map(|(name, count)| vec![Cell::new(name), number(count, Tone::Plain)]);
+    let drops = stats.drops.iter().map(|(reason, count)| {
+        let tone = if *count > 0 { Tone::Doubt } else { Tone::Faint };
+        vec![toned(format!("drop {reason}"), tone), number(count, tone)]
+    });
+    style.table(&["COUNTER", "COUNT"], named.chain(drops))
 }
 
 #[cfg(test)]
@@ -183,7 +197,7 @@ mod tests {
             signer: false,
             version: "0.1.0".to_owned(),
         };
-        let text = members(&[member("a"), member("long-name")]);
+        let text = members(&[member("a"), member("long-name")], Style::PLAIN);
         let lines: Vec<_> = text.lines().collect();
         let at = lines[0].find("ADDRESS").unwrap();
         assert!(lines[1..].iter().all(|line| line.find("192.0.2.1") == Some(at)), "{text}");

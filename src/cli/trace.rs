@@ -4,12 +4,13 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
+use comfy_table::Cell;
 use serde::Serialize;
 use weft_proto::v1;
 use weft_vtep::addr::Mac;
 
 use super::client::{Client, answer};
-use super::print::table;
+use super::style::{Style, Tone, toned};
 
 /// `weft trace`.
 #[derive(Debug, Args)]
@@ -109,15 +110,15 @@ impl From<v1::TraceResponse> for Trace {
 }
 
 /// The steps as people read them, node by node; the last line says what became of it.
-pub(super) fn text(trace: &Trace) -> String {
+pub(super) fn text(trace: &Trace, style: Style) -> String {
     let row = |step: &Step| {
         let ok = if step.ok { "ok" } else { "ENDS" };
         let reason = step.reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
-        vec![step.step.clone(), ok.to_owned(), format!("{}{reason}", step.text)]
+        vec![Cell::new(&step.step), toned(ok, Tone::of(ok)), Cell::new(format!("{}{reason}", step.text))]
     };
     let leg = |leg: &Leg| {
         let head = [leg.node.to_uppercase(), "".to_owned(), leg.address.clone()];
-        table(&head.each_ref().map(String::as_str), leg.steps.iter().map(row))
+        style.table(&head.each_ref().map(String::as_str), leg.steps.iter().map(row))
     };
     let legs: Vec<_> = trace.nodes.iter().map(leg).collect();
     format!("{}\n{}\n", legs.join("\n"), trace.text)
@@ -142,7 +143,7 @@ mod tests {
             reason: "unknown_vni".into(),
             legs: vec![leg("a", vec![step("source", false)]), leg("b", vec![step("network", true)])],
         });
-        let shown = text(&trace);
+        let shown = text(&trace, Style::PLAIN);
         assert!(shown.lines().any(|line| line.starts_with("network   ENDS   what was found (unknown_vni)")), "{shown}");
         assert!(
             shown.lines().any(|line| line.starts_with("source") && line.ends_with("ok   what was found")),

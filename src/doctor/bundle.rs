@@ -21,6 +21,7 @@ use weft_proto::v1::node_client::NodeClient;
 use super::facts::Facts;
 use super::report::{self, Report};
 use crate::cli::client::answer;
+use crate::cli::style::Style;
 use crate::cli::view;
 
 /// A file of the archive: its name and text.
@@ -90,7 +91,7 @@ fn json(document: &impl Serialize) -> Result<String> {
 /// Writes the archive, which must not be there yet. Blocks.
 pub(super) fn write(path: &Path, report: &Report<'_>, facts: &Facts, documents: Vec<Document>) -> Result<()> {
     let mut files = vec![
-        ("report.txt".to_owned(), report::text(report.findings, false)),
+        ("report.txt".to_owned(), report::text(report.findings, Style::PLAIN)),
         ("report.json".to_owned(), json(report)?),
         ("facts.json".to_owned(), json(facts)?),
     ];

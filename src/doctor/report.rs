@@ -5,6 +5,7 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use super::{Finding, State};
+use crate::cli::style::{Style, Tone};
 
 /// The JSON document of `weft doctor`.
 #[derive(Debug, Serialize)]
@@ -15,13 +16,13 @@ pub struct Report<'a> {
     pub findings: &'a [Finding],
 }
 
-/// The report for people: what is well on one line each, what is not with what to do. Coloured for a terminal.
-pub fn text(findings: &[Finding], coloured: bool) -> String {
+/// The report for people: what is well on one line each, what is not with what to do.
+pub fn text(findings: &[Finding], style: Style) -> String {
     let width = findings.iter().map(|finding| finding.check.len()).max().unwrap_or(0);
     let mut text = String::new();
     for finding in findings {
         let about = finding.about.as_ref().map(|about| format!("{about}: ")).unwrap_or_default();
-        let state = word(finding.state, coloured);
+        let state = word(finding.state, style);
         // Writing to a string does not fail.
         let _ = writeln!(text, "{state}  {:width$}  {about}{}", finding.check, finding.seen);
         if !finding.remedy.is_empty() {
@@ -37,14 +38,14 @@ fn summary(findings: &[Finding]) -> String {
     format!("\n{ok} ok, {unknown} unknown, {warn} to look at, {fail} failed\n")
 }
 
-fn word(state: State, coloured: bool) -> String {
-    let (word, colour) = match state {
-        State::Ok => ("ok  ", 32),
-        State::Unknown => ("?   ", 36),
-        State::Warn => ("warn", 33),
-        State::Fail => ("FAIL", 31),
+fn word(state: State, style: Style) -> String {
+    let (word, tone) = match state {
+        State::Ok => ("ok  ", Tone::Good),
+        State::Unknown => ("?   ", Tone::Faint),
+        State::Warn => ("warn", Tone::Doubt),
+        State::Fail => ("FAIL", Tone::Bad),
     };
-    if coloured { format!("\u{1b}[{colour}m{word}\u{1b}[0m") } else { word.to_owned() }
+    style.paint(word, tone)
 }
 
 #[cfg(test)]
@@ -58,11 +59,11 @@ mod tests {
 
     #[test]
     fn people_read_aligned_lines_and_what_to_do() {
-        let text = text(&findings(), false);
+        let text = text(&findings(), Style::PLAIN);
         let expected = "ok    tun       all is there\nFAIL  path-mtu  b: a black hole\n                → raise the MTU\n\n1 ok, 0 \
                         unknown, 0 to look at, 1 failed\n";
         assert_eq!(text, expected);
-        assert!(super::text(&findings(), true).contains("\u{1b}[31mFAIL\u{1b}[0m"));
+        assert!(super::text(&findings(), Style { coloured: true }).contains("\u{1b}[31mFAIL\u{1b}[0m"));
     }
 
     #[test]

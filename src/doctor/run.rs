@@ -1,6 +1,5 @@
 //! The command: look, judge, tell.
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -10,6 +9,7 @@ use super::report::{self, Report};
 use super::{bundle, checks, gather};
 use crate::cli::client::channel;
 use crate::cli::output;
+use crate::cli::style::Style;
 
 /// What `weft doctor` was told.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ async fn examine(options: Options) -> Result<ExitCode> {
         output(&(serde_json::to_string(&report)? + "\n"))?;
     } else {
         let archive = options.bundle.map(|path| format!("archive written: {}\n", path.display())).unwrap_or_default();
-        output(&(report::text(&findings, std::io::stdout().is_terminal()) + &archive))?;
+        output(&(report::text(&findings, Style::of_stdout()) + &archive))?;
     }
     Ok(if report.well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

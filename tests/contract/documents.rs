@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
 use serde_json::json;
 use weft_vtep::drops::DropReason;
@@ -132,4 +133,26 @@ fn the_socket_is_not_for_everybody() {
     let mode = std::fs::metadata(node.daemon.socket()).unwrap().permissions().mode() & 0o777;
     let group = nix::unistd::Group::from_name("weft").unwrap();
     assert!(mode == 0o600 || (mode == 0o660 && group.is_some()), "{mode:o}");
+}
+
+#[test]
+fn colours_are_for_a_terminal_or_whoever_insists_and_never_in_json() {
+    privileged!();
+    let node = Node::start();
+    node.text("network create blue --plain --subnet 10.77.0.0/16");
+    node.text(&format!("attach blue --netns {} --ip 10.77.0.1/16", node.netns(0)));
+    let run = |line: &str, variables: &[(&str, &str)]| {
+        let mut command = Command::new(crate::harness::weft());
+        command.args(["--socket", "/run/weft/weft.sock"]).args(line.split(' ')).env("TERM", "xterm");
+        let output = node.host().output(command.envs(variables.iter().copied())).unwrap();
+        assert!(output.status.success(), "`weft {line}`: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let force = ("CLICOLOR_FORCE", "1");
+    for line in ["status", "members", "network ls", "network inspect blue", "fdb", "stats"] {
+        assert!(!run(line, &[]).contains('\u{1b}'), "{line}");
+        assert!(run(line, &[force]).contains('\u{1b}'), "{line}");
+        assert!(!run(line, &[force, ("NO_COLOR", "1")]).contains('\u{1b}'), "{line}");
+        assert!(!run(&format!("--json {line}"), &[force]).contains('\u{1b}'), "{line}");
+    }
 }

@@ -14,6 +14,7 @@ use weft_proto::v1;
 
 use super::line::describe;
 use super::pcapng::{Link, Packet, Writer, flags};
+use crate::cli::style::{Style, Tone};
 
 /// What is to be opened once the daemon has agreed.
 #[derive(Debug)]
@@ -44,7 +45,7 @@ pub(super) struct Sink {
 
 enum Form {
     Pcapng(Writer<Box<dyn Write>>),
-    Lines { colour: bool },
+    Lines(Style),
     Json,
 }
 
@@ -83,7 +84,7 @@ impl Open {
     pub(super) fn sink(self, snap_len: u32) -> Result<Sink> {
         let form = match self {
             Open::Json => Form::Json,
-            Open::Lines => Form::Lines { colour: io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() },
+            Open::Lines => Form::Lines(Style::of_stdout()),
             Open::Pipe => Form::Pcapng(begin(Box::new(BufWriter::new(io::stdout())), "standard output")?),
             Open::File(path) => {
                 let shown = path.display().to_string();
@@ -185,7 +186,7 @@ impl Sink {
                 let line = serde_json::to_string(&frame)? + "\n";
                 io::stdout().write_all(line.as_bytes())
             }
-            Form::Lines { colour } => {
+            Form::Lines(style) => {
                 let endpoint = interface.endpoint.get(..8).unwrap_or(&interface.endpoint);
                 let far = peer.map_or("-", |peer| peer.name.as_str());
                 let shown = [way(frame), &name_of_network(interface, frame.vni), endpoint, far].map(str::to_owned);
@@ -196,14 +197,13 @@ impl Sink {
                 let clock = moment(frame.time_ns).and_then(|at| {
                     at.format(format_description!("[hour]:[minute]:[second].[subsecond digits:6]")).ok()
                 });
-                let dropped = match (frame.dropped.as_str(), *colour) {
-                    ("", _) => String::new(),
-                    (reason, false) => format!("DROPPED {reason}: "),
-                    (reason, true) => format!("\x1b[31mDROPPED {reason}:\x1b[0m "),
+                let dropped = match frame.dropped.as_str() {
+                    "" => String::new(),
+                    reason => style.paint(&format!("DROPPED {reason}:"), Tone::Bad) + " ",
                 };
                 let line = format!(
                     "{}  {}{dropped}{}{}\n",
-                    clock.unwrap_or_default(),
+                    style.paint(&clock.unwrap_or_default(), Tone::Faint),
                     columns.collect::<String>(),
                     text(),
                     later(frame)

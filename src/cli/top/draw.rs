@@ -9,8 +9,9 @@ use unicode_width::UnicodeWidthStr;
 
 use super::flows::Flows;
 use super::model::Model;
-use super::sheet::{self, Tone, heads, scaled};
+use super::sheet::{self, heads, scaled};
 use super::state::{State, Tab};
+use crate::cli::style::{self, Tone};
 
 /// The last column takes what room there is; another one is not wider than this.
 const WIDEST: usize = 48;
@@ -154,12 +155,12 @@ fn help(frame: &mut Frame<'_>) {
 }
 
 fn style(tone: Tone) -> Style {
-    // As everywhere: https://no-color.org.
-    if std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) {
+    if !style::Style::of_stdout().coloured {
         return Style::default();
     }
     match tone {
         Tone::Plain => Style::default(),
+        Tone::Faint => Style::default().add_modifier(Modifier::DIM),
         Tone::Good => Style::default().fg(Color::Green),
         Tone::Doubt => Style::default().fg(Color::Yellow),
         Tone::Bad => Style::default().fg(Color::Red).add_modifier(Modifier::BOLD),

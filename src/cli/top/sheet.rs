@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use super::flows::Flows;
 use super::model::Model;
 use super::state::{Order, State, Tab};
+use crate::cli::style::Tone;
 use crate::cli::view;
 
 /// A column.
@@ -22,16 +23,6 @@ const fn text(name: &'static str) -> Head {
 
 const fn number(name: &'static str) -> Head {
     Head { name, number: true }
-}
-
-/// How good or bad a value is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Tone {
-    #[default]
-    Plain,
-    Good,
-    Doubt,
-    Bad,
 }
 
 /// A value as it is shown, and as it is sorted by.
@@ -62,13 +53,7 @@ impl Cell {
 
     /// A state: `alive`, `up` and the like.
     fn state(state: &str) -> Cell {
-        let tone = match state {
-            "alive" | "up" => Tone::Good,
-            "suspect" => Tone::Doubt,
-            "dead" | "lost" => Tone::Bad,
-            _ => Tone::Plain,
-        };
-        Cell { tone, ..Cell::text(state) }
+        Cell { tone: Tone::of(state), ..Cell::text(state) }
     }
 
     fn doubtful(self, doubtful: bool) -> Cell {

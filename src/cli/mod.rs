@@ -12,6 +12,7 @@ mod commands;
 mod file;
 mod pages;
 pub mod print;
+pub(crate) mod progress;
 mod shim;
 pub mod style;
 pub mod top;

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::DemoOptions;
 use super::report::{NodeRow, Report};
+use crate::cli::progress::Progress;
 use crate::lab::{Daemon, Lab, LabSpec, overlay};
 use crate::traffic::ping;
 use crate::traffic::tcp::{self, TcpSpec};
@@ -72,10 +73,11 @@ impl Session {
 /// Shows everything and prints the tables; true if all of it passed.
 pub(super) fn show(options: DemoOptions, session: &Session) -> Result<bool> {
     let nodes = options.nodes;
-    progress(format!("making {nodes} hosts in network namespaces, joined by an Ethernet underlay"));
+    let mut steps = Steps::default();
+    steps.next(format!("making {nodes} hosts in network namespaces, joined by an Ethernet underlay"));
     let lab = Lab::build(LabSpec::new(u8::try_from(nodes)?))?;
     let binary = std::env::current_exe().context("cannot find this program's file")?;
-    progress(format!("starting {nodes} daemons: weft up --bootstrap on the first, weft up --join … on the others"));
+    steps.next(format!("starting {nodes} daemons: weft up --bootstrap on the first, weft up --join … on the others"));
     for host in &lab.hosts {
         let daemon = session.with(|state| match state.daemons.first() {
             None => Daemon::bootstrap(&binary, host, &[]),
@@ -85,32 +87,33 @@ pub(super) fn show(options: DemoOptions, session: &Session) -> Result<bool> {
     }
     let (plain, mode): (&[&str], _) = if options.plain { (&["--plain"], "plain") } else { (&[], "sealed") };
     let flags = plain.iter().map(|flag| format!(" {flag}")).collect::<String>();
-    progress(format!("one {mode} network on all: weft network create {NETWORK}{flags}; weft attach {NETWORK} …"));
+    steps.next(format!("one {mode} network on all: weft network create {NETWORK}{flags}; weft attach {NETWORK} …"));
     session.with(|state| match state.over {
         false => overlay::share(&lab, &state.daemons, NETWORK, plain),
         true => bail!("the demo is over"),
     })?;
     let mut report = Report::default();
-    ping_all(&lab, &mut report)?;
+    ping_all(&lab, &mut report, &mut steps)?;
     let (from, to) = (&lab.hosts[0].containers[0], &lab.hosts[1].containers[0]);
     let seconds = options.seconds;
-    progress(format!("TCP, one stream from {} to {}, {seconds} s", from.ip(), to.ip()));
+    steps.next(format!("TCP, one stream from {} to {}, {seconds} s", from.ip(), to.ip()));
     let spec = TcpSpec { duration: options.measure_for(), ..TcpSpec::default() };
     report.tcp = Some(tcp::stream(&from.netns, &to.netns, to.ip(), &spec)?);
-    progress(format!("UDP, 64-byte datagrams as fast as they can be sent, {seconds} s"));
+    steps.next(format!("UDP, 64-byte datagrams as fast as they can be sent, {seconds} s"));
     let spec = FloodSpec { duration: options.measure_for(), ..FloodSpec::default() };
     report.udp = Some(udp::flood(&from.netns, &to.netns, to.ip(), &spec)?);
-    progress("removing everything".into());
+    steps.next("removing everything".into());
     let ended = session.end();
     report.daemons_ended_well = ended.is_ok();
+    drop(steps);
     println!("{report}");
     ended?;
     Ok(report.passed())
 }
 
-fn ping_all(lab: &Lab, report: &mut Report) -> Result<()> {
+fn ping_all(lab: &Lab, report: &mut Report, steps: &mut Steps) -> Result<()> {
     let nodes = lab.hosts.len();
-    progress(format!("pinging all {} ordered pairs of containers, once each", nodes * (nodes - 1)));
+    steps.next(format!("pinging all {} ordered pairs of containers, once each", nodes * (nodes - 1)));
     let (mut learnt, mut unanswered) = (0, 0);
     for from in &lab.hosts {
         let container = &from.containers[0];
@@ -147,6 +150,17 @@ fn ping_all(lab: &Lab, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-fn progress(line: String) {
-    eprintln!("demo: {line}");
+/// The step that is taken, told on standard error.
+#[derive(Default)]
+struct Steps {
+    shown: Option<Progress>,
+}
+
+impl Steps {
+    fn next(&mut self, line: String) {
+        // The sign of life of the step before stands on the line that is written now.
+        self.shown = None;
+        eprintln!("demo: {line}");
+        self.shown = Some(Progress::show("working"));
+    }
 }

@@ -9,6 +9,7 @@ use super::report::{self, Report};
 use super::{bundle, checks, gather};
 use crate::cli::client::channel;
 use crate::cli::output;
+use crate::cli::progress::Progress;
 use crate::cli::style::Style;
 
 /// What `weft doctor` was told.
@@ -34,7 +35,9 @@ async fn examine(options: Options) -> Result<ExitCode> {
         Ok(channel) if options.bundle.is_some() => bundle::documents(channel.clone()).await,
         _ => Vec::new(),
     };
+    let progress = Progress::show("looking at this host, its node and the ways to its peers");
     let facts = gather::gather(way).await;
+    drop(progress);
     let findings = checks::all(&facts);
     let report = Report { well: checks::is_well(&findings), findings: &findings };
     if let Some(path) = &options.bundle {

@@ -17,6 +17,7 @@ pub fn status(status: &view::Status, style: Style) -> String {
         ("version", Cell::new(&status.version)),
         ("mode", Cell::new(status.mode)),
         ("ready", toned(status.ready, if status.ready { Tone::Good } else { Tone::Doubt })),
+        ("uptime", Cell::new(span(status.uptime_seconds))),
         ("advertise", Cell::new(&status.advertise)),
         ("vxlan port", Cell::new(status.vxlan_port)),
         ("members alive", Cell::new(status.members_alive)),
@@ -25,6 +26,17 @@ pub fn status(status: &view::Status, style: Style) -> String {
         ("endpoints", Cell::new(status.endpoints)),
         ("clock", toned(clock, Tone::doubt(clock_is_off))),
     ]) + &sessions(&status.sessions, style)
+}
+
+/// A time in its two largest units.
+pub(crate) fn span(seconds: u64) -> String {
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, _) => format!("{minutes}m {}s", seconds % 60),
+        (0, _, _) => format!("{hours}h {}m", minutes % 60),
+        _ => format!("{days}d {}h", hours % 24),
+    }
 }
 
 /// How a clock is off from the others'.
@@ -202,6 +214,12 @@ mod tests {
         let at = lines[0].find("ADDRESS").unwrap();
         assert!(lines[1..].iter().all(|line| line.find("192.0.2.1") == Some(at)), "{text}");
         assert!(lines.iter().all(|line| line.trim_end() == *line), "{text:?}");
+    }
+
+    #[test]
+    fn a_time_is_told_in_two_units() {
+        let spans = [59, 61, 3 * 3600 + 59, 86_400 * 30 + 3600].map(span);
+        assert_eq!(spans, ["59s", "1m 1s", "3h 0m", "30d 1h"]);
     }
 
     #[test]

@@ -85,6 +85,7 @@ impl NodeService for Api {
             control_port: if identity.mode == state::Mode::Cluster { identity.control_port.into() } else { 0 },
             sessions: self.node.session_list(),
             clock_ahead_ms: self.node.clock_ahead_ms(),
+            uptime_seconds: self.node.recent.uptime().as_secs(),
             networks: count(tables.networks.len() + self.node.local.counts().0),
             endpoints: count(tables.endpoints.len() + self.node.local.counts().1),
         }))

@@ -36,6 +36,7 @@ fn status_and_members() {
         "ready": true, "vxlan_port": 4789, "control_port": 7956, "members_alive": 3, "members_agreeing": 3,
         "members_compared": 3, "networks": 1, "endpoints": 1, "sessions": status["sessions"],
         "clock_ahead_ms": status["clock_ahead_ms"],
+        "uptime_seconds": status["uptime_seconds"],
     });
     assert!(status["clock_ahead_ms"].as_i64().is_some_and(|ahead| ahead.abs() < 10_000), "{status}");
     assert_eq!(status, expected);

@@ -134,5 +134,16 @@ fn top_is_for_a_terminal_and_says_what_scripts_ask() {
     let output = daemon.weft(&lab.hosts[0], &["top"]).unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!((output.status.code(), said.lines().count()), (Some(1), 1), "{said}");
-    assert!(said.contains("weft --json status"), "{said}");
+    assert!(said.contains("weft --json status") && said.contains("--once"), "{said}");
+
+    let once = |table: &str| {
+        let output = daemon.weft(&lab.hosts[0], &["top", "--once", "--interval", "0.2", "--table", table]).unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let nodes = once("nodes");
+    assert!(nodes.starts_with("node1 192.0.2.1 standalone") && nodes.contains("alive"), "{nodes}");
+    assert!(!nodes.contains('\u{1b}') && nodes.lines().all(|line| line.trim_end() == line), "{nodes:?}");
+    assert!(once("drops").lines().any(|line| line.split_whitespace().eq(["storm_limit", "0", "0"])));
+    assert!(once("flows").contains("FRAMES/S"));
 }

@@ -28,6 +28,7 @@ fn status_and_members_say_who_the_node_is() {
         "members_agreeing",
         "members_compared",
         "clock_ahead_ms",
+        "uptime_seconds",
         "networks",
         "endpoints",
         "sessions",

@@ -11,6 +11,7 @@ use super::flows::Flows;
 use super::model::Model;
 use super::sheet::{self, heads, scaled};
 use super::state::{State, Tab};
+use crate::cli::print::span;
 use crate::cli::style::{self, Tone};
 
 /// The last column takes what room there is; another one is not wider than this.
@@ -45,7 +46,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, state: &mut State, model: &Model, flow
     }
 }
 
-fn header(model: &Model) -> Line<'static> {
+pub(super) fn header(model: &Model) -> Line<'static> {
     let Some(last) = &model.last else { return Line::from("asking the daemon …") };
     let (status, rates) = (&last.status, &model.rates);
     let bold = |text: String| Span::styled(text, Modifier::BOLD);
@@ -57,6 +58,7 @@ fn header(model: &Model) -> Line<'static> {
     Line::from(vec![
         bold(status.node.clone()),
         Span::raw(format!(" {} {} weft {}", status.advertise, status.mode, status.version)),
+        Span::raw(format!("   up {}", span(status.uptime_seconds))),
         Span::raw("   alive "),
         bold(status.members_alive.to_string()),
         Span::raw("   equal "),

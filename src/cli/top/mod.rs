@@ -7,6 +7,7 @@
 mod draw;
 mod flows;
 mod model;
+mod once;
 mod sheet;
 mod state;
 
@@ -28,9 +29,12 @@ use weft_proto::v1;
 
 use self::flows::Flows;
 use self::model::{Model, Wanted};
-use self::state::{Outcome, State, Tab};
+pub use self::state::Tab;
+use self::state::{Outcome, State};
 use super::args::Global;
 use super::client::{Client, answer, connect};
+use super::output;
+use super::style::Style;
 
 /// How long an answer may take: meanwhile no key is heard.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -43,6 +47,12 @@ pub struct TopArgs {
     /// Seconds from one look to the next
     #[arg(short, long, value_name = "SECONDS", default_value_t = 1.0, value_parser = seconds)]
     pub interval: f64,
+    /// The table to begin with
+    #[arg(short, long, value_enum, default_value_t)]
+    pub table: Tab,
+    /// Print one frame as text, after one interval, and end
+    #[arg(long)]
+    pub once: bool,
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
@@ -52,16 +62,24 @@ fn seconds(text: &str) -> Result<f64, String> {
 
 /// Runs it until the user has seen enough.
 pub(super) fn run(global: &Global, args: &TopArgs) -> Result<ExitCode> {
-    if global.json || !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
-        bail!("weft top is for a terminal: in a script, ask `weft --json status`, `members`, `stats` or `fdb`");
+    let terminal = std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
+    if global.json || !(terminal || args.once) {
+        bail!(
+            "weft top is for a terminal: in a script, use --once, or ask `weft --json status`, `members`, `stats` or `fdb`"
+        );
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.context("cannot start the client")?.block_on(async {
         // Before the screen is taken: an error is told as any other command's.
-        let client = connect(&global.socket).await?;
+        let mut client = connect(&global.socket).await?;
+        if args.once {
+            let every = Duration::from_secs_f64(args.interval);
+            output(&once::frame(&mut client, every, args.table, Style::of_stdout()).await?)?;
+            return Ok(ExitCode::SUCCESS);
+        }
         let terminal = ratatui::try_init().context("cannot use this terminal")?;
         let every = Duration::from_secs_f64(args.interval);
-        let done = Top::new(terminal, client, every).watch(&global.socket).await;
+        let done = Top::new(terminal, client, every, args.table).watch(&global.socket).await;
         ratatui::restore();
         done.map(|()| ExitCode::SUCCESS)
     })
@@ -80,8 +98,9 @@ struct Top {
 }
 
 impl Top {
-    fn new(terminal: DefaultTerminal, client: Client, every: Duration) -> Top {
-        let (state, model, flows) = (State::default(), Model::default(), Flows::default());
+    fn new(terminal: DefaultTerminal, client: Client, every: Duration, tab: Tab) -> Top {
+        let state = State { tab, ..State::default() };
+        let (model, flows) = (Model::default(), Flows::default());
         Top { terminal, client: Some(client), every, state, model, flows, frames: None }
     }
 

@@ -249,9 +249,12 @@ fn bare(cidrs: &[String]) -> String {
 }
 
 fn networks(model: &Model) -> Vec<Vec<Cell>> {
+    let mut stations: HashMap<&str, u64> = HashMap::new();
+    for entry in &model.tables.fdb {
+        *stations.entry(&entry.network).or_default() += 1;
+    }
     let row = |network: &view::Network| {
         let subnets: Vec<_> = network.subnets.iter().map(|subnet| subnet.subnet.as_str()).collect();
-        let stations = model.tables.fdb.iter().filter(|entry| entry.network == network.name).count();
         let number = |number: u32| Cell::count(Some(u64::from(number)).filter(|number| *number > 0));
         vec![
             Cell::text(&network.name),
@@ -260,7 +263,7 @@ fn networks(model: &Model) -> Vec<Vec<Cell>> {
             number(network.vni),
             number(network.mtu),
             Cell::count(network.endpoints.len() as u64),
-            Cell::count(stations as u64),
+            Cell::count(stations.get(network.name.as_str()).copied().unwrap_or(0)),
             Cell::text(subnets.join(" ")),
         ]
     };

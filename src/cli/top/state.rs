@@ -1,18 +1,25 @@
 //! What the user has chosen, and what keys change of it.
 
+use clap::ValueEnum;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::sheet;
 
 /// The tables.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Tab {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Tab {
+    /// The members, with their sessions and paths
     #[default]
     Nodes,
+    /// Who is where
     Endpoints,
+    /// Networks
     Networks,
+    /// What passes, by its rate
     Flows,
+    /// Frames dropped, by reason
     Drops,
+    /// What happened
     Events,
 }
 

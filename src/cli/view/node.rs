@@ -40,6 +40,8 @@ pub struct Status {
     pub sessions: Vec<Session>,
     /// By how many milliseconds its clock is ahead of most of its neighbours'; null where none has said the time.
     pub clock_ahead_ms: Option<i64>,
+    /// How long ago its daemon started.
+    pub uptime_seconds: u64,
 }
 
 impl From<v1::StatusResponse> for Status {
@@ -64,6 +66,7 @@ impl From<v1::StatusResponse> for Status {
             endpoints: wire.endpoints,
             control_port: Some(wire.control_port).filter(|port| *port != 0),
             clock_ahead_ms: wire.clock_ahead_ms,
+            uptime_seconds: wire.uptime_seconds,
             sessions: wire.sessions.into_iter().map(Session::from).collect(),
         }
     }

@@ -6,6 +6,7 @@ mod harness;
 mod configuration;
 mod documents;
 mod endpoints;
+mod listening;
 mod local;
 mod readiness;
 mod refusals;

@@ -14,6 +14,7 @@ pub(crate) mod frames;
 pub(crate) mod node;
 pub(crate) mod port;
 pub(crate) mod program;
+pub(crate) mod secrets;
 pub(crate) mod vtep;
 
 use std::path::Path;

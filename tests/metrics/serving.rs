@@ -8,7 +8,7 @@ use weft::lab::{Daemon, Host, Lab, LabSpec, overlay};
 use weft_vtep::drops::DropReason;
 
 use crate::grammar::Page;
-use crate::harness::{eventually, privileged, weft};
+use crate::harness::{eventually, privileged, secrets, weft};
 use crate::promtool;
 
 const PORT: &str = "9469";
@@ -57,6 +57,8 @@ fn a_cluster_s_node_serves_its_page_on_loopback_and_remembers_to() {
         assert_eq!(page.value(series), value, "{series}");
     }
     assert!(page.value("weft_certificate_expiry_timestamp_seconds") > 1.7e9);
+
+    secrets::none_in("the page", &text, &secrets::of(host, &daemons[0].token(host).unwrap()));
 
     // Nobody else can read it, and nothing else is there.
     assert!(get(host, &format!("{}:{PORT}", host.address), "/metrics").is_err());

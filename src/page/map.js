@@ -1,13 +1,24 @@
-// The map: this node in the middle, all others around it, and a line to each that it has keys with.
+// The map: this node in the middle, all others around it, and a line to each that it has keys with. Endpoints are spots
+// around their nodes, in the colours of their networks.
 //
 // Where a node stands follows from the order of names alone, so that nothing jumps about as values change.
 
 const SVG = "http://www.w3.org/2000/svg";
 // As many nodes have their names beside them; with more there are dots, whose names a pointer shows.
 const NAMED = 30;
+// As many endpoints of a node are spots; how many there are is said where a pointer rests on the node.
+const SPOTS = 16;
+// As many colours are told apart, and as many networks have a name below the map.
+const COLOURS = 8;
+const LISTED = 24;
 
-/** Draws `nodes` ({name, state, own, peer: {rate, silent, drops, rtt}}) into `svg`, changing what is there. */
-export function draw(svg, nodes) {
+/**
+ * Draws `nodes` ({name, state, own, peer: {rate, silent, drops, rtt}, endpoints: [{network, ips, mac}]}) into `svg`,
+ * changing what is there. `networks` are names; what is not on the `chosen` one, if there is one, steps back.
+ */
+export function draw(svg, nodes, networks, chosen) {
+  const colours = new Map(networks.map((name, index) => [name, `net${index % COLOURS}`]));
+  const off = (node) => (chosen !== null && !node.endpoints.some((endpoint) => endpoint.network === chosen) ? " off" : "");
   const own = nodes.find((node) => node.own);
   const others = nodes.filter((node) => !node.own);
   const places = rings(others.length);
@@ -21,26 +32,65 @@ export function draw(svg, nodes) {
     // Among many, those that say something.
     if (!named && !bad && node.peer.rate === 0) return;
     const width = 2 + Math.min(14, 3 * Math.log10(1 + node.peer.rate));
-    marks.put("line", { x1: 0, y1: 0, x2: x, y2: y, "stroke-width": width.toFixed(1), class: bad ? "bad" : "" });
+    marks.put("line", { x1: 0, y1: 0, x2: x, y2: y, "stroke-width": width.toFixed(1), class: (bad ? "bad" : "") + off(node) });
   });
   others.forEach((node, index) => {
     const [x, y] = places[index];
-    circle(marks, node, x, y, radius);
+    circle(marks, node, x, y, radius, off(node));
     if (!named) return;
-    marks.put("text", { x, y: y + radius + 28, class: "" }, node.name);
+    spots(marks, node, x, y, radius, colours, chosen);
+    marks.put("text", { x, y: y + radius + 40, class: off(node) }, node.name);
     if (node.peer?.rtt != null) marks.put("text", { x: x * 0.52, y: y * 0.52 - 8, class: "rate" }, node.peer.rtt);
   });
   if (own) {
-    circle(marks, own, 0, 0, Math.max(radius, 20));
-    if (named) marks.put("text", { x: 0, y: Math.max(radius, 20) + 30, class: "" }, own.name);
+    const r = Math.max(radius, 20);
+    circle(marks, own, 0, 0, r, off(own));
+    if (named) {
+      spots(marks, own, 0, 0, r, colours, chosen);
+      marks.put("text", { x: 0, y: r + 42, class: off(own) }, own.name);
+    }
   }
   marks.end();
 }
 
-function circle(marks, node, x, y, r) {
-  const mark = marks.put("circle", { cx: x, cy: y, r, class: node.state + (node.own ? " own" : "") });
+function circle(marks, node, x, y, r, off) {
+  const mark = marks.put("circle", { cx: x, cy: y, r, class: node.state + (node.own ? " own" : "") + off });
+  const count = node.endpoints.length;
+  entitle(mark, `${node.name}: ${node.state}, ${count} endpoint${count === 1 ? "" : "s"}`);
+}
+
+/** The endpoints of a node, around it from the top on. */
+function spots(marks, node, x, y, r, colours, chosen) {
+  const shown = node.endpoints.filter((endpoint) => chosen === null || endpoint.network === chosen).slice(0, SPOTS);
+  shown.forEach((endpoint, index) => {
+    const angle = (2 * Math.PI * index) / SPOTS - Math.PI / 2;
+    const [cx, cy] = [x + (r + 12) * Math.cos(angle), y + (r + 12) * Math.sin(angle)].map((at) => at.toFixed(1));
+    const mark = marks.put("circle", { cx, cy, r: 7, class: `spot ${colours.get(endpoint.network) ?? ""}` });
+    entitle(mark, `${endpoint.ips || endpoint.mac} on ${endpoint.network}`);
+  });
+}
+
+function entitle(mark, text) {
   if (!mark.firstChild) mark.append(document.createElementNS(SVG, "title"));
-  set(mark.firstChild, `${node.name}: ${node.state}`);
+  set(mark.firstChild, text);
+}
+
+/** The networks by name below the map, each a button: pressed, the map shows it alone. */
+export function legend(list, networks, chosen, choose) {
+  while (list.children.length > Math.min(networks.length, LISTED)) list.lastChild.remove();
+  networks.slice(0, LISTED).forEach((name, index) => {
+    let button = list.children[index]?.firstChild;
+    if (!button) {
+      button = document.createElement("button");
+      button.type = "button";
+      button.append(document.createElement("i"), document.createElement("span"));
+      button.firstChild.className = `net${index % COLOURS}`;
+      button.addEventListener("click", () => choose(button.textContent));
+      list.appendChild(document.createElement("li")).append(button);
+    }
+    set(button.lastChild, name);
+    button.setAttribute("aria-pressed", name === chosen);
+  });
 }
 
 /** Places for so many nodes on rings around the middle, each ring with as many as its length holds. */

@@ -23,11 +23,12 @@ use self::guard::Guard;
 use crate::node::Node;
 
 /// The files: path, type, text.
-pub const FILES: [(&str, &str, &str); 4] = [
+pub const FILES: [(&str, &str, &str); 5] = [
     ("/", "text/html; charset=utf-8", include_str!("page.html")),
     ("/page.css", "text/css; charset=utf-8", include_str!("page.css")),
     ("/page.js", "text/javascript; charset=utf-8", include_str!("page.js")),
     ("/map.js", "text/javascript; charset=utf-8", include_str!("map.js")),
+    ("/values.js", "text/javascript; charset=utf-8", include_str!("values.js")),
 ];
 
 /// What answers for the node at `address`. The doctor asks the daemon by its `socket`, as its command does.

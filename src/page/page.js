@@ -1,7 +1,8 @@
 // The page: asks the daemon each second what there is, and shows it. Everything that it shows is text, never markup:
 // names come from people and peers.
 
-import { draw, set } from "./map.js";
+import { draw, legend, set } from "./map.js";
+import { bits, micros, scaled, whole } from "./values.js";
 
 const PERIOD = 1000;
 const DOCTOR_PERIOD = 30_000;
@@ -17,27 +18,9 @@ let findings = null;
 // What changes in a second, from the last two answers.
 let rates = { tx: 0, rx: 0, drops: {}, peers: new Map() };
 
-// ---- Values as people read them ----
-
-const digits = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
-const whole = new Intl.NumberFormat("en");
-
-function scaled(value, unit) {
-  const steps = ["", "k", "M", "G", "T"];
-  let step = 0;
-  while (Math.abs(value) >= 999.5 && step < steps.length - 1) {
-    value /= 1000;
-    step += 1;
-  }
-  const behind = steps[step] + unit;
-  return digits.format(value) + (behind === "" || behind === "/s" ? "" : " ") + behind;
-}
-
-const bits = (bytes) => scaled(bytes * 8, "b/s");
-const micros = (value) => (value == null ? "" : value >= 1000 ? `${digits.format(value / 1000)} ms` : `${value} µs`);
-const TONES = { alive: "good", up: "good", ok: "good", suspect: "doubt", warn: "doubt", dead: "bad", lost: "bad", fail: "bad" };
-
 // ---- What the tables show ----
+
+const TONES = { alive: "good", up: "good", ok: "good", suspect: "doubt", warn: "doubt", dead: "bad", lost: "bad", fail: "bad" };
 
 const text = (name, value, more) => ({ name, value, ...more });
 const number = (name, value, show) => ({ name, value, show: show ?? whole.format, number: true });
@@ -75,7 +58,7 @@ const TABLES = {
     empty: "No endpoint is attached, and none is known elsewhere.",
   },
   Networks: {
-    rows: () => tables.networks,
+    rows: () => networks(),
     columns: [
       text("Name", (n) => n.name),
       text("Driver", (n) => n.driver),
@@ -83,7 +66,7 @@ const TABLES = {
       number("VNI", (n) => n.vni || null, String),
       number("MTU", (n) => n.mtu, String),
       text("Subnets", (n) => n.subnets.map((s) => s.subnet).join(" ")),
-      number("Stations", (n) => tables.fdb.filter((s) => s.network === n.name).length),
+      number("Stations", (n) => n.stations),
       text("Remotes", (n) => n.remotes.join(" ")),
     ],
     empty: "There is no network yet: weft network create NAME --subnet CIDR makes one.",
@@ -127,16 +110,19 @@ const TABLES = {
 function nodes() {
   if (!now) return [];
   const peers = new Map(now.status.sessions.map((session) => [session.address, session]));
-  const stationsAt = new Map();
-  for (const station of tables.fdb) {
-    const vtep = station.vtep ?? now.status.advertise;
-    stationsAt.set(vtep, (stationsAt.get(vtep) ?? 0) + 1);
-  }
+  const homes = Map.groupBy(stations(), (station) => station.vtep);
   return now.members.map((member) => {
     const session = peers.get(member.address);
+    const endpoints = homes.get(member.address) ?? [];
     const own = member.id === now.status.id;
-    return { ...member, own, stations: stationsAt.get(member.address) ?? 0, peer: session && peer(session) };
+    return { ...member, own, endpoints, stations: endpoints.length, peer: session && peer(session) };
   });
+}
+
+function networks() {
+  const counts = new Map();
+  for (const { network } of stations()) counts.set(network, (counts.get(network) ?? 0) + 1);
+  return tables.networks.map((network) => ({ ...network, stations: counts.get(network.name) ?? 0 }));
 }
 
 function peer(session) {
@@ -148,7 +134,16 @@ function peer(session) {
   };
 }
 
+let stood = {};
+
+/** Who is where; put together once for each answer. */
 function stations() {
+  if (stood.now !== now || stood.tables !== tables) stood = { now, tables, rows: together() };
+  return stood.rows;
+}
+
+function together() {
+  const here = now?.status.advertise;
   const names = new Map((now?.members ?? []).map((member) => [member.address, member.name]));
   const key = (row) => `${row.vni} ${row.mac}`;
   const ips = new Map();
@@ -163,7 +158,7 @@ function stations() {
       own.set(endpoint.endpoint, endpoint);
       // What is lost, or of a network of this host, is in no forwarding table.
       if (endpoint.state !== "up" || network.driver !== "overlay") {
-        rows.push({ ...endpoint, network: network.name, ips: plain(endpoint.ips), node: now?.status.node, kind: network.driver === "overlay" ? "local" : network.driver });
+        rows.push({ ...endpoint, network: network.name, ips: plain(endpoint.ips), node: now?.status.node, vtep: here, kind: network.driver === "overlay" ? "local" : network.driver });
       }
     }
   }
@@ -172,7 +167,7 @@ function stations() {
     rows.push({
       network: station.network, mac: station.mac, kind: station.kind, endpoint: station.port, state: endpoint?.state,
       ips: ips.get(key(station)) ?? (endpoint ? plain(endpoint.ips) : ""),
-      node: station.vtep ? (names.get(station.vtep) ?? station.vtep) : now?.status.node,
+      node: station.vtep ? (names.get(station.vtep) ?? station.vtep) : now?.status.node, vtep: station.vtep ?? here,
     });
   }
   return rows;
@@ -256,15 +251,23 @@ async function consult() {
 
 let open = Object.hasOwn(TABLES, decodeURIComponent(location.hash.slice(1))) ? decodeURIComponent(location.hash.slice(1)) : "Nodes";
 let limit = ROWS;
+// The network that the map shows alone.
+let alone = null;
 const orders = {};
 
 function show() {
   if (now) {
     header();
     const all = nodes();
-    draw(at("map"), all);
+    const names = tables.networks.map((network) => network.name);
+    if (!names.includes(alone)) alone = null;
+    draw(at("map"), all, names, alone);
+    legend(at("networks"), names, alone, (name) => {
+      alone = alone === name ? null : name;
+      show();
+    });
     const alive = all.filter((node) => node.state === "alive").length;
-    set(at("map-text"), all.length ? `${alive} of ${all.length} alive. Lines are to nodes with keys: thicker with more datagrams, broken and red where some are refused or no echo returns.` : "This node stands alone.");
+    set(at("map-text"), all.length ? `${alive} of ${all.length} alive. Lines are to nodes with keys: thicker with more datagrams, broken and red where some are refused or no echo returns. Spots are endpoints, in the colours of their networks.` : "This node stands alone.");
   }
   tabs();
   rows();

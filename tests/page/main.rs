@@ -75,6 +75,13 @@ fn it_follows_a_cluster_without_being_loaded_again() {
     daemons[0].attach(host, "blue", own, &[own.v4.to_string()]).unwrap();
     browser.wait(&row(&["blue", &own.ip().to_string(), "node1", "local", "up"]));
     browser.wait("document.querySelectorAll('#map line').length >= 1");
+    // Both endpoints are on the map, and the network shown alone has the third node step back.
+    browser.wait("document.querySelectorAll('#map circle.spot.net0').length === 2");
+    browser.value("document.querySelector('#networks button').click()");
+    browser.wait("document.querySelectorAll('#map circle.alive.off').length === 1");
+    assert_eq!(browser.value("document.querySelector('#networks button').ariaPressed"), "true");
+    browser.value("document.querySelector('#networks button').click()");
+    browser.wait("document.querySelectorAll('#map .off').length === 0");
     choose(&mut browser, "Nodes");
     browser.wait(&row(&["node2", "aes-256-gcm"]));
     picture(&mut browser, "page.png");
@@ -138,6 +145,12 @@ fn a_thousand_nodes_are_shown_searched_and_sorted_by_keyboard() {
                         document.body.offsetHeight; return performance.now() - since; })()";
     eprintln!("10,000 endpoints were sorted and shown in {} ms", browser.value(milliseconds));
     assert_eq!(browser.value("document.querySelector('#head th').ariaSort"), "descending");
+
+    // A network alone: the second has no endpoints anywhere.
+    let pressed = "(() => { const since = performance.now(); document.querySelectorAll('#networks button')[1].click(); \
+                   document.body.offsetHeight; return performance.now() - since; })()";
+    eprintln!("a thousand nodes were drawn again in {} ms", browser.value(pressed));
+    assert_eq!(browser.value("document.querySelectorAll('#map circle.off').length"), 1000);
 
     // A name is text, whatever it says.
     choose(&mut browser, "Networks");

@@ -1,9 +1,10 @@
 //! What the daemon serves over HTTP: on addresses of its own, in clear, for whoever reaches them.
 //!
 //! [`Listen`] says where. A port is taken before the daemon starts ([`bind`]), and served once there is a node
-//! ([`Bound::serve`]). What is served is a router: the metrics' or the page's.
+//! ([`Bound::serve`]). What is served is a router: the metrics' or the page's. What clients cost is bounded.
 
 mod listen;
+mod serve;
 
 use std::net::{SocketAddr, TcpListener};
 
@@ -60,11 +61,7 @@ impl Bound {
         let listener = tokio::net::TcpListener::from_std(self.listener).with_context(failed)?;
         let address = listener.local_addr().with_context(failed)?;
         let router = router(address);
-        let task = tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, router).await {
-                tracing::error!("{what}: not served any more: {error}");
-            }
-        });
+        let task = tokio::spawn(serve::serve(listener, router));
         Ok(Service { task, address })
     }
 }

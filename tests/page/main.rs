@@ -6,6 +6,7 @@
 mod harness;
 
 mod browser;
+mod crowd;
 mod made_up;
 
 use std::io::{Read, Write};

@@ -5,7 +5,7 @@ use std::process::{Command, Output, Stdio};
 
 use weft::lab::Host;
 
-use crate::harness::engine::{Engine, SOCKET};
+use crate::harness::engine::{Engine, SOCKET, path};
 use crate::harness::privileged;
 use crate::{engines, lab};
 
@@ -66,7 +66,7 @@ pub(crate) fn static_binary() -> Option<PathBuf> {
 
 /// A command that finds the engine, and no settings of whoever runs the test.
 pub(crate) fn client(command: &mut Command) -> &mut Command {
-    command.env("DOCKER_HOST", SOCKET).env("DOCKER_CONFIG", "/run/docker-cli").stdin(Stdio::null())
+    command.env("PATH", path()).env("DOCKER_HOST", SOCKET).env("DOCKER_CONFIG", "/run/docker-cli").stdin(Stdio::null())
 }
 
 /// Every object of the engine.

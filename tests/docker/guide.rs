@@ -67,9 +67,10 @@ fn step(sites: &mut [Site<'_>; 2], at: usize, command: &str) -> String {
             other.host.run(|| fs::write(file, text)).unwrap().unwrap();
         }
         _ => {
-            let path = format!("{}:{}", weft().parent().unwrap().display(), std::env::var("PATH").unwrap());
+            // There `weft` is on the PATH.
+            let command = format!("PATH={}:$PATH; {command}", weft().parent().unwrap().display());
             let mut shell = Command::new("sh");
-            shell.args(["-c", &command]).env("PATH", path).env("WEFT_SOCKET", "/run/weft/weft.sock");
+            shell.args(["-c", &command]).env("WEFT_SOCKET", "/run/weft/weft.sock");
             let output = host.output(client(&mut shell)).unwrap();
             let complaint = String::from_utf8_lossy(&output.stderr);
             assert!(output.status.success(), "`{command}` on {}: {complaint}", host.name);

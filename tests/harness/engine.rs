@@ -1,11 +1,13 @@
 //! Real Docker Engines on a lab's hosts, each with its own data, sockets and containers in the host's private /run.
 //!
-//! What needs an engine is skipped where none is installed, unless `WEFT_REQUIRE_DOCKER` is set, as it is in CI. The
-//! image is made here of a static busybox: nothing is pulled.
+//! What needs an engine is skipped where none is installed, unless `WEFT_REQUIRE_DOCKER` is set, as it is in CI. An engine
+//! that is not installed is taken from the directory `WEFT_DOCKERD_DIR`; `tests/docker/newer-engine.sh` fills one. The image
+//! is made here of a static busybox: nothing is pulled.
 
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -19,6 +21,9 @@ use super::program::Program;
 
 /// Set: a test that has no Docker Engine fails and is not skipped.
 const REQUIRE: &str = "WEFT_REQUIRE_DOCKER";
+
+/// A directory with programs of an engine, which go before those that are installed.
+const DIRECTORY: &str = "WEFT_DOCKERD_DIR";
 
 /// What a test with engines needs, with the Debian packages that have it.
 const NEEDED: [(&str, &str); 4] =
@@ -35,9 +40,16 @@ pub(crate) const SOCKET: &str = "unix:///run/docker.sock";
 const PID_FILE: &str = "/run/docker.pid";
 const PID_FILES: [&str; 2] = [PID_FILE, "/run/docker/containerd/containerd.pid"];
 
+/// Where the engine's programs are looked for.
+pub(crate) fn path() -> OsString {
+    let own = std::env::var_os(DIRECTORY).map(PathBuf::from);
+    let installed = std::env::var_os("PATH").unwrap_or_default();
+    std::env::join_paths(own.into_iter().chain(std::env::split_paths(&installed))).unwrap()
+}
+
 /// True when engines can be run here; says why if not.
 pub(crate) fn has_engine() -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = path();
     let there = |program: &str| std::env::split_paths(&path).any(|directory| directory.join(program).is_file());
     let missing: Vec<_> = NEEDED.iter().filter(|(program, _)| !there(program)).map(|(_, package)| *package).collect();
     // An engine mounts and makes control groups, which a user namespace does not give.
@@ -101,18 +113,34 @@ impl<'a> Engine<'a> {
 
     /// Ends the engine, as a crash does if `crash`, and starts it again.
     pub(crate) fn restart(&mut self, crash: bool) {
+        self.end(crash);
+        self.begin();
+    }
+
+    /// Ends the engine, as a crash does if `crash`.
+    pub(crate) fn end(&mut self, crash: bool) {
         if crash {
             let pid = self.host.run(|| fs::read_to_string(PID_FILE)).unwrap().unwrap();
             kill(Pid::from_raw(pid.trim().parse().unwrap()), Signal::SIGKILL).unwrap();
         }
         self.program = None;
-        // Its containerd dies with it, and may lie unburied under the process id that the next engine finds here.
-        self.host.run(|| PID_FILES.map(|file| fs::remove_file(file).ok())).unwrap();
-        self.program = Some(run(self.host, &self.log));
+    }
+
+    /// Starts an engine that has ended.
+    pub(crate) fn begin(&mut self) {
+        self.launch();
         self.wait();
     }
 
-    fn wait(&self) {
+    /// Starts an engine that has ended, and does not wait until it answers.
+    pub(crate) fn launch(&mut self) {
+        // Its containerd dies with it, and may lie unburied under the process id that the next engine finds here.
+        self.host.run(|| PID_FILES.map(|file| fs::remove_file(file).ok())).unwrap();
+        self.program = Some(run(self.host, &self.log));
+    }
+
+    /// Waits until the engine answers.
+    pub(crate) fn wait(&self) {
         let deadline = Instant::now() + PATIENCE;
         while !self.docker("version").status.success() {
             let log = || fs::read_to_string(&self.log).unwrap_or_default();
@@ -158,12 +186,13 @@ fn run(host: &Host, log: &Path) -> Program {
         "--host=unix:///run/docker.sock",
         "--storage-driver=vfs",
     ];
-    Program::start(host, &command, &[], log)
+    Program::start(host, &command, &[("PATH", Path::new(&path()))], log)
 }
 
 fn client(line: &str) -> Command {
     let mut command = Command::new("docker");
     command.args(["--host", SOCKET]).args(words(line)).stdin(Stdio::null()).env("DOCKER_CONFIG", "/run/docker-cli");
+    command.env("PATH", path());
     command
 }
 

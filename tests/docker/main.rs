@@ -87,6 +87,11 @@ impl<'a> Site<'a> {
         self.node().run(&format!("network inspect {network}"))["endpoints"].as_array().unwrap().len()
     }
 
+    /// How many files weft has open.
+    fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.node().daemon.pid())).unwrap().count()
+    }
+
     /// The interfaces of the host, less the bridge's ports, which the engine removes in its own time.
     fn interfaces(&self) -> Vec<String> {
         let listed = || {
@@ -114,7 +119,7 @@ fn members<'a>(lab: &'a Lab, more: &[&str]) -> [Site<'a>; 2] {
 fn blue<'a>(lab: &'a Lab) -> [Site<'a>; 2] {
     let [a, b] = &lab.hosts[..] else { panic!("two hosts") };
     let sites = [Site::start(a), Site::start(b)];
-    for (site, other, range) in [(&sites[0], b, "10.77.1.0/24"), (&sites[1], a, "10.77.2.0/24")] {
+    for (site, other, range) in [(&sites[0], b, "10.77.1.0/26"), (&sites[1], a, "10.77.2.0/26")] {
         let remote = other.address;
         site.node().run(&format!("network create blue --plain --vni 5000 --subnet 10.77.0.0/16 --remote {remote}"));
         site.engine.run(&format!(

@@ -37,6 +37,23 @@ const METHODS: [&str; 17] = [
     "/IpamDriver.ReleaseAddress",
 ];
 
+/// The fields that a method reads, none of which is a list of numbers.
+const FIELDS: [(&str, &[&str]); 13] = [
+    ("/NetworkDriver.AllocateNetwork", &["NetworkID", "Options", "IPv4Data", "IPv6Data"]),
+    ("/NetworkDriver.FreeNetwork", &["NetworkID"]),
+    ("/NetworkDriver.CreateNetwork", &["NetworkID", "Options", "IPv4Data", "IPv6Data"]),
+    ("/NetworkDriver.DeleteNetwork", &["NetworkID"]),
+    ("/NetworkDriver.CreateEndpoint", &["NetworkID", "EndpointID", "Interface"]),
+    ("/NetworkDriver.DeleteEndpoint", &["NetworkID", "EndpointID"]),
+    ("/NetworkDriver.EndpointOperInfo", &["NetworkID", "EndpointID"]),
+    ("/NetworkDriver.Join", &["NetworkID", "EndpointID", "SandboxKey"]),
+    ("/NetworkDriver.Leave", &["NetworkID", "EndpointID"]),
+    ("/IpamDriver.RequestPool", &["AddressSpace", "Pool", "SubPool", "Options", "V6"]),
+    ("/IpamDriver.ReleasePool", &["PoolID"]),
+    ("/IpamDriver.RequestAddress", &["PoolID", "Address", "Options"]),
+    ("/IpamDriver.ReleaseAddress", &["PoolID", "Address"]),
+];
+
 struct Plugin<'a> {
     node: Node<'a>,
     socket: PathBuf,
@@ -128,8 +145,31 @@ fn bad_requests_are_answered_with_an_error() {
         let (status, answer) = plugin.raw("POST", method, body.to_string().as_bytes());
         assert!(status == 400 && answer["Err"].is_string(), "{method} {body}: {status} {answer}");
     }
+    // Every method that reads its fields refuses each of them in a wrong type, and unknown names.
+    for (method, fields) in FIELDS {
+        for field in fields {
+            let body = json!({ *field: [7] }).to_string();
+            let (status, answer) = plugin.raw("POST", method, body.as_bytes());
+            assert!(status == 400 && answer["Err"].is_string(), "{method} {body}: {status} {answer}");
+            let nothing = json!({ *field: null }).to_string();
+            assert_eq!(plugin.raw("POST", method, nothing.as_bytes()).0, 200, "{method} {nothing}");
+        }
+    }
+    let unknown = json!({ "NetworkID": "n0", "EndpointID": "e0", "PoolID": "p0", "SandboxKey": "", "Later": {} });
+    for method in METHODS {
+        assert_eq!(plugin.raw("POST", method, unknown.to_string().as_bytes()).0, 200, "{method}");
+    }
     // Nothing that is missing is made up.
-    for method in ["CreateNetwork", "DeleteNetwork", "CreateEndpoint", "DeleteEndpoint", "Join"] {
+    let named = [
+        "AllocateNetwork",
+        "FreeNetwork",
+        "CreateNetwork",
+        "DeleteNetwork",
+        "CreateEndpoint",
+        "DeleteEndpoint",
+        "Join",
+    ];
+    for method in named {
         let refused = plugin.refused(&format!("/NetworkDriver.{method}"), &json!({}));
         assert!(refused.contains("ID"), "{method}: {refused}");
     }
@@ -238,6 +278,42 @@ fn many_requests_at_once_are_all_answered() {
     // What is left of them goes with the network.
     plugin.call("/NetworkDriver.DeleteNetwork", &json!({ "NetworkID": "n1" }));
     assert!(plugin.node.run("network inspect blue")["endpoints"].as_array().unwrap().is_empty());
+    plugin.node.is_well();
+}
+
+#[test]
+fn every_method_answers_a_hundred_at_once() {
+    privileged!();
+    let lab = lab();
+    let plugin = Plugin::start(&lab);
+    let pool = "new|blue|10.9.0.0/16";
+    for method in METHODS {
+        std::thread::scope(|scope| {
+            for n in 0..100 {
+                let plugin = &plugin;
+                scope.spawn(move || {
+                    let ids = json!({
+                        "NetworkID": format!("n{}", n % 7),
+                        "EndpointID": format!("e{n}"),
+                        "PoolID": pool,
+                        "Address": format!("10.9.1.{n}"),
+                        "Options": { "network": "blue" },
+                    });
+                    // Some are no requests, and some break off.
+                    match n % 4 {
+                        0 => assert_eq!(plugin.raw("POST", method, b"[").0, 400, "{method}"),
+                        1 => {
+                            let mut stream = UnixStream::connect(&plugin.socket).unwrap();
+                            let head = format!("POST {method} HTTP/1.1\r\nHost: weft\r\nContent-Length: 999\r\n\r\n{{");
+                            stream.write_all(head.as_bytes()).unwrap();
+                        }
+                        _ => assert!(plugin.call(method, &ids).is_object(), "{method}"),
+                    }
+                });
+            }
+        });
+    }
+    assert!(plugin.node.run("network ls").as_array().unwrap().is_empty());
     plugin.node.is_well();
 }
 

@@ -1,7 +1,8 @@
 //! Where the engine takes the devices.
 //!
 //! The engine makes a sandbox only once all of its endpoints have joined, and moves the devices then, without a word. So
-//! each device is followed for a while after its Join, and looked for now and then.
+//! each device is followed for a while after its Join, and looked for now and then. A container may have an address that
+//! another had a moment ago, with another MAC address, so it is announced as soon as its device is up.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,6 +13,8 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::{debug, error, warn};
 
 use super::Driver;
+use crate::node::state::Endpoint;
+use crate::sandbox::announce::announce;
 use crate::sandbox::{Netns, link};
 
 /// How often to look for a device that has just joined. The engine needs some tens of milliseconds.
@@ -23,16 +26,15 @@ const FOLLOWED: Duration = Duration::from_secs(30);
 /// How often to look after everything.
 const PERIOD: Duration = Duration::from_secs(5);
 
-/// Follows the device of an endpoint that has joined until it is in its sandbox, and remembers that.
+/// Follows the device of an endpoint that has joined until it is up in its sandbox; announces it, and remembers the place.
 pub(super) async fn follow(driver: Arc<Driver>, endpoint: String, sandbox: PathBuf) {
     let until = Instant::now() + FOLLOWED;
     while Instant::now() < until {
         sleep(STEP).await;
-        let mac = driver.node.endpoint(&endpoint).map(|e| e.mac);
         // Removed already: the container did not start.
-        let Some(mac) = mac else { return };
+        let Some(followed) = driver.node.endpoint(&endpoint) else { return };
         let path = sandbox.clone();
-        let found = spawn_blocking(move || inside(&path, mac)).await;
+        let found = spawn_blocking(move || inside(&path, &followed)).await;
         if let Ok(Some(netns)) = found {
             let (turn, places) = (driver.node.turn().await, Arc::clone(&driver));
             let placed = spawn_blocking(move || {
@@ -52,9 +54,14 @@ pub(super) async fn follow(driver: Arc<Driver>, endpoint: String, sandbox: PathB
     debug!(endpoint, "not seen at {} so far", sandbox.display());
 }
 
-fn inside(path: &Path, mac: weft_vtep::addr::Mac) -> Option<Netns> {
+fn inside(path: &Path, endpoint: &Endpoint) -> Option<Netns> {
     let netns = Netns::open_path(path).ok()?;
-    link::lookup_mac(&netns, mac).ok()?.map(|_| netns)
+    let link = link::lookup_mac(&netns, endpoint.mac).ok()?.filter(|link| link.up)?;
+    let addresses = endpoint.ips.iter().map(|ip| ip.addr());
+    if let Err(error) = announce(&netns, &link.name, endpoint.mac, addresses) {
+        warn!(endpoint = endpoint.id, "its addresses are not announced: {error}");
+    }
+    Some(netns)
 }
 
 /// Looks now and then for devices that were not found where they were said to go, and for what the engine has

@@ -10,6 +10,7 @@ mod hosts;
 mod managed;
 mod names;
 mod networks;
+mod orders;
 mod plugin;
 mod restarts;
 mod settings;

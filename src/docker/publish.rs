@@ -82,6 +82,13 @@ struct Due {
     taken: Vec<Network>,
 }
 
+impl Due {
+    /// Whether something is to be done about the network with this id, the engine's or the node's.
+    fn concerns(&self, id: &str) -> bool {
+        self.remove.iter().any(|listed| listed.id == id) || self.make.iter().chain(&self.taken).any(|n| n.id == id)
+    }
+}
+
 /// Compares. `missing`: networks of the engine that are bound and have not been listed for long.
 fn compare(known: &Known, listed: Vec<Listed>, missing: &HashSet<String>) -> Due {
     let mut due = Due::default();
@@ -130,8 +137,8 @@ struct Keeper {
     events: Option<Events>,
     /// Since when bound networks of the engine are not listed.
     missing: HashMap<String, Instant>,
-    /// What was said, so that it is said once.
-    told: HashSet<String>,
+    /// What is in the way of networks, by their ids, so that it is said once for as long as it lasts.
+    told: HashMap<String, String>,
 }
 
 /// Keeps the engine's networks as the cluster's are. Never returns.
@@ -140,7 +147,7 @@ pub(super) async fn keep(driver: Arc<Driver>, engine: Engine, wanted: bool) {
     if !wanted || !driver.node.is_member() {
         return std::future::pending().await;
     }
-    let (missing, told) = (HashMap::new(), HashSet::new());
+    let (missing, told) = (HashMap::new(), HashMap::new());
     let mut keeper = Keeper { driver, engine, events: None, missing, told };
     let mut glances = interval(GLANCE);
     glances.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -198,6 +205,7 @@ impl Keeper {
         let listed: Vec<Listed> = self.engine.get("/networks").await?;
         let missing = self.missing(&known, &listed);
         let due = compare(&known, listed, &missing);
+        self.told.retain(|of, _| due.concerns(of));
         let mut all = due.taken.is_empty() && self.missing.is_empty();
         for network in due.taken {
             let name = &network.name;
@@ -285,7 +293,8 @@ impl Keeper {
 
     /// Says once of a network what is in the way.
     fn tell(&mut self, of: &str, text: String) {
-        if self.told.insert(format!("{of} {text}")) {
+        if self.told.get(of) != Some(&text) {
+            self.told.insert(of.to_owned(), text.clone());
             self.driver.node.happened("docker_network", text);
         }
     }

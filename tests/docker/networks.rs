@@ -1,8 +1,8 @@
 //! A network that is made once is there in the Docker of every host of the cluster, for as long as it lives.
 
 use crate::harness::node::Node;
-use crate::harness::{eventually, privileged};
-use crate::{IMAGE, Site, engines, lab, members};
+use crate::harness::{eventually, privileged, weft};
+use crate::{Daemon, FLAGS, IMAGE, Site, engines, lab, members};
 
 impl Site<'_> {
     /// Waits until Docker has a network of this name.
@@ -119,6 +119,32 @@ fn what_is_used_or_is_the_users_is_left_alone() {
     a.node().run("network rm late");
     b.has_no_network("late");
     assert_eq!(a.networks(), 0);
+}
+
+#[test]
+fn one_that_cannot_be_removed_while_it_is_used_goes_when_it_is_not() {
+    privileged!();
+    engines!();
+    let lab = lab();
+    let [a, mut b] = members(&lab, &[]);
+    a.node().run("network create red --subnet 10.9.0.0/16");
+    b.has_network("red");
+    let id = |site: &Site<'_>| site.engine.docker("network inspect --format '{{.Id}}' red").stdout;
+    let old = id(&b);
+    b.engine.run(&format!("run --detach --name guest --network red {IMAGE} sleep 100000"));
+    // The node is another after its state is lost: what it made in Docker before serves nobody.
+    b.node.take().unwrap().daemon.stop().unwrap();
+    b.host.run(|| std::fs::remove_dir_all("/run/weft/state")).unwrap().unwrap();
+    let token = a.node().daemon.token(a.host).unwrap();
+    let daemon = Daemon::join(weft(), b.host, a.host, &token, &FLAGS).unwrap();
+    b.node = Some(Node::of(b.host, daemon));
+    b.says("stays in Docker as long as it is used there");
+    assert_eq!(id(&b), old);
+    b.engine.run("rm --force guest");
+    eventually("it was made anew", || id(&b) != old && b.knows("red"));
+    b.engine.run(&format!("run --rm --network red {IMAGE} ip addr"));
+    assert_eq!(b.says("stays in Docker as long as it is used there"), 1, "it was said again and again");
+    b.node().is_well();
 }
 
 #[test]

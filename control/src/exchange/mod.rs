@@ -93,9 +93,10 @@ pub struct Exchange {
     /// When others last had something of this node's that it did not write.
     usurped: Option<Duration>,
     flush: Option<Duration>,
+    /// No neighbour's digest or audit is due before. Thousands of frames a second come in between.
+    round: Duration,
     /// What the next flush is armed for.
     seen: (u64, u64),
-    digest: Digest,
     out: VecDeque<(NodeId, v1::Frame)>,
 }
 
@@ -111,8 +112,8 @@ impl Exchange {
             objects_asked: None,
             usurped: None,
             flush: None,
+            round: Duration::MAX,
             seen: (0, 0),
-            digest: Digest::default(),
             out: VecDeque::new(),
         }
     }
@@ -125,7 +126,9 @@ impl Exchange {
     /// A stream with a neighbour is up, in place of any former one.
     pub fn connect(&mut self, now: Duration, peer: NodeId, table: &Table, objects: &Objects) {
         self.disconnect(peer);
-        self.peers.insert(peer, Peer::new(now, self.me, peer, &self.config, table.version(), objects.version()));
+        let new = Peer::new(now, self.me, peer, &self.config, table.version(), objects.version());
+        self.round = self.round.min(new.next_digest);
+        self.peers.insert(peer, new);
         self.send_vector(now, peer, table, objects);
     }
 
@@ -182,22 +185,27 @@ impl Exchange {
                 }
             }
         }
+        if self.round > now {
+            return;
+        }
         let patience = self.config.patience;
         self.pulls.retain(|_, pull| now.saturating_sub(pull.since) < 4 * patience);
+        self.round = now + self.config.digest;
         let mut audits = Vec::new();
         for (name, peer) in &mut self.peers {
             if peer.next_digest <= now {
                 peer.next_digest = now + self.config.digest;
-                let hash = self.digest.of(table, objects);
+                let hash = digest(table, objects);
                 self.out.push_back((*name, frame(Kind::Digest(v1::Digest { hash, unix_ms: 0 }))));
             }
             if peer.next_audit <= now {
                 peer.next_audit = now + self.config.audit;
                 // Equal digests are equal positions and hashes.
-                if peer.digest != Some(self.digest.of(table, objects)) {
+                if peer.digest != Some(digest(table, objects)) {
                     audits.push(*name);
                 }
             }
+            self.round = self.round.min(peer.next_digest).min(peer.next_audit);
         }
         for peer in audits {
             self.send_vector(now, peer, table, objects);
@@ -206,8 +214,8 @@ impl Exchange {
 
     /// When [`Exchange::tick`] has something to do. `None` without neighbours.
     pub fn deadline(&self) -> Option<Duration> {
-        let peers = self.peers.values().map(|peer| peer.next_digest.min(peer.next_audit));
-        peers.chain(self.flush).min()
+        let round = (!self.peers.is_empty()).then_some(self.round);
+        round.into_iter().chain(self.flush).min()
     }
 
     /// The next frame to send, and to whom.
@@ -324,22 +332,6 @@ impl Exchange {
             self.ask_objects(now, from, some.next);
         }
         refused
-    }
-}
-
-/// The digest as it last was: summing over a thousand logs for each neighbour each second would cost more than all else.
-#[derive(Default)]
-struct Digest {
-    of: Option<((u64, u64), u64)>,
-}
-
-impl Digest {
-    fn of(&mut self, table: &Table, objects: &Objects) -> u64 {
-        let at = (table.version(), objects.digest());
-        match self.of {
-            Some((then, hash)) if then == at => hash,
-            _ => self.of.insert((at, digest(table, objects))).1,
-        }
     }
 }
 

@@ -33,7 +33,7 @@ impl Exchange {
     }
 
     pub(super) fn on_digest(&mut self, now: Duration, from: NodeId, hash: u64, table: &Table, objects: &Objects) {
-        let mine = self.digest.of(table, objects);
+        let mine = super::digest(table, objects);
         if let Some(peer) = self.peers.get_mut(&from) {
             peer.digest = Some(hash);
         }

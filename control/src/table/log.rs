@@ -40,6 +40,8 @@ pub(super) struct Source {
     pub(super) log: Log,
     /// Where it stands in the order of changes.
     pub(super) version: u64,
+    /// What it adds to the table's digest.
+    pub(super) share: u64,
 }
 
 /// Which records there are, by their sequence numbers.

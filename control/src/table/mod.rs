@@ -64,6 +64,8 @@ pub struct Table {
     changes: VecDeque<Change>,
     /// Rises with every change of a log.
     version: u64,
+    /// The sum of all logs' shares.
+    digest: u64,
     /// Origins, by the version at which their logs changed last.
     recent: BTreeMap<u64, u32>,
 }
@@ -85,10 +87,12 @@ impl Table {
             expired: BTreeMap::new(),
             changes: VecDeque::new(),
             version: 0,
+            digest: 0,
             recent: BTreeMap::new(),
         };
         table.add_source(me.node);
         table.source_mut(ME).log.incarnation = me.incarnation;
+        table.reckon(ME);
         table
     }
 
@@ -218,12 +222,15 @@ impl Table {
     }
 
     fn add_source(&mut self, node: NodeId) -> u32 {
-        let gap = self.sources.iter().position(Option::is_none).unwrap_or(self.sources.len());
+        // Without a gap there are as many as there are indices.
+        let full = self.indices.len() == self.sources.len();
+        let gap = if full { None } else { self.sources.iter().position(Option::is_none) };
+        let gap = gap.unwrap_or(self.sources.len());
         if gap == self.sources.len() {
             self.sources.push(None);
         }
         let (standing, log) = (Standing::Alive, Log::default());
-        self.sources[gap] = Some(Source { node, address: None, standing, log, version: 0 });
+        self.sources[gap] = Some(Source { node, address: None, standing, log, version: 0, share: 0 });
         // `Limits::origins` is far below 2^32.
         self.indices.insert(node, gap as u32);
         gap as u32
@@ -235,6 +242,7 @@ impl Table {
         let before = std::mem::replace(&mut self.source_mut(at).version, version);
         self.recent.remove(&before);
         self.recent.insert(version, at);
+        self.reckon(at);
     }
 }
 

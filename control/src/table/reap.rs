@@ -116,6 +116,7 @@ impl Table {
         self.source_mut(at).standing = standing;
         // The digest is another, although no log changed.
         self.version += 1;
+        self.reckon(at);
         self.settle_all(now, at, looks);
     }
 
@@ -128,6 +129,7 @@ impl Table {
         if let Some(source) = self.sources[at as usize].take() {
             self.indices.remove(&source.node);
             self.recent.remove(&source.version);
+            self.digest = self.digest.wrapping_sub(source.share);
             self.version += 1;
         }
     }

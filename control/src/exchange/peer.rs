@@ -25,7 +25,7 @@ const SETTLED: Duration = Duration::from_secs(10);
 const SHORT: u64 = 256;
 
 /// How far a neighbour has come with one origin's log, as far as is known here.
-#[derive(Default)]
+#[derive(Default, PartialEq)]
 struct Mark {
     incarnation: u64,
     /// What it has or was sent.
@@ -105,19 +105,36 @@ impl Peer {
         mark.complete |= complete;
     }
 
-    /// It said in its vector where it stands with a log.
-    pub(super) fn stands(&mut self, now: Duration, patience: Duration, origin: Origin, at: &v1::Position) {
-        self.flights.expire(now, patience);
+    /// It said in its vector where it stands with a log. True if what it lacks is on its way to it.
+    pub(super) fn stands(&mut self, now: Duration, patience: Duration, origin: Origin, at: &v1::Position) -> bool {
         let same = at.incarnation == origin.incarnation;
         let settled = same && at.hash != 0;
+        let sent = if same { at.applied } else { 0 };
+        let here = Mark { incarnation: origin.incarnation, sent, snapshot: !settled, complete: settled };
+        // Most logs are where they are held to be.
+        if *self.mark(origin) == here {
+            return false;
+        }
         // What is on its way has not arrived yet: a log that goes well does not go back.
+        self.flights.expire(now, patience);
         let flies = self.flights.has_of(origin);
         let mark = self.mark(origin);
         if flies && mark.sent > at.applied {
-            return;
+            return true;
         }
-        let sent = if same { at.applied } else { 0 };
-        *mark = Mark { incarnation: origin.incarnation, sent, snapshot: !settled, complete: settled };
+        *mark = here;
+        false
+    }
+
+    /// True if something is on its way to it.
+    pub(super) fn is_sent_to(&mut self, now: Duration, patience: Duration) -> bool {
+        self.flights.expire(now, patience);
+        self.flights.bytes() > 0
+    }
+
+    /// True if something of this origin's is on its way to it, or about to be.
+    pub(super) fn gets(&self, origin: NodeId) -> bool {
+        self.backlog.contains(&origin) || self.flights.has(origin)
     }
 
     /// It has told of all logs that it has.

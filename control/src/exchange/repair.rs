@@ -34,11 +34,13 @@ impl Exchange {
 
     pub(super) fn on_digest(&mut self, now: Duration, from: NodeId, hash: u64, table: &Table, objects: &Objects) {
         let mine = super::digest(table, objects);
-        if let Some(peer) = self.peers.get_mut(&from) {
-            peer.digest = Some(hash);
-        }
-        // A change that is about to be sent is no loss.
-        if hash != mine && self.flush.is_none() {
+        let Some(peer) = self.peers.get_mut(&from) else { return };
+        peer.digest = Some(hash);
+        // A change that is about to be sent is no loss, and neither is one that is on its way, unless there always is one.
+        let patience = self.config.patience;
+        let wait = if peer.is_sent_to(now, patience) { patience } else { Duration::ZERO };
+        let waited = peer.vector_sent.is_none_or(|sent| now.saturating_sub(sent) >= wait);
+        if hash != mine && self.flush.is_none() && waited {
             self.send_vector(now, from, table, objects);
         }
     }
@@ -73,13 +75,13 @@ impl Exchange {
             };
             let origin = Origin { node, incarnation: mine.incarnation };
             let peer = self.peers.get_mut(&from).expect("looked up by the caller");
-            peer.stands(now, self.config.patience, origin, &theirs);
+            let flies = peer.stands(now, self.config.patience, origin, &theirs);
             match place(&theirs).cmp(&place(&mine)) {
                 Ordering::Less if node == self.me => {
                     peer.enqueue(node);
                     differs = true;
                 }
-                Ordering::Less => is_behind = true,
+                Ordering::Less => is_behind |= !flies,
                 Ordering::Equal if node == self.me => {
                     if theirs.hash == 0 {
                         peer.enqueue(node);
@@ -94,8 +96,9 @@ impl Exchange {
                 Ordering::Greater => differs |= self.lacks(now, from, &theirs, table),
             }
         }
-        is_behind |= table.nodes().any(|(origin, _)| origin.incarnation != 0 && !is_told(origin.node));
         if let Some(peer) = self.peers.get_mut(&from) {
+            let lacks = |node| !is_told(node) && !peer.gets(node);
+            is_behind |= table.nodes().any(|(origin, _)| origin.incarnation != 0 && lacks(origin.node));
             peer.knows_only(&told);
             if !is_told(self.me) {
                 peer.enqueue(self.me);

@@ -5,12 +5,13 @@
 //! dead, has left. No socket, no clock: `mono` comes in, and all randomness is the seed's.
 //!
 //! * `identity`: a node in one of its lives, `codec`: datagrams as bytes, `swim`: foca's settings.
-//! * `rounds`: what a node does by itself, `stall`: a clock that stops when it does, `suspicion`: what stands before a
+//! * `heard`: what foca need not be told again. `rounds`: what a node does by itself, `stall`: a clock that stops when it does, `suspicion`: what stands before a
 //!   verdict.
 //! * [`neighbours`]: with whom a node keeps a stream. [`random`]: numbers from a seed.
 
 mod action;
 mod codec;
+mod heard;
 mod identity;
 pub mod neighbours;
 pub mod random;
@@ -30,6 +31,7 @@ pub use identity::Identity;
 
 use crate::id::NodeId;
 use codec::{NOTICE, Notice, SWIM, Wire};
+use heard::Heard;
 use random::SplitMix;
 use stall::Steady;
 use suspicion::Suspicions;
@@ -67,6 +69,7 @@ pub struct Membership {
     suspects: BTreeSet<NodeId>,
     evicted: BTreeSet<NodeId>,
     suspicions: Suspicions,
+    heard: Heard,
     sized_for: usize,
     left: bool,
     actions: VecDeque<Action>,
@@ -89,6 +92,7 @@ impl Membership {
             suspects: BTreeSet::new(),
             evicted: BTreeSet::new(),
             suspicions: Suspicions::default(),
+            heard: Heard::default(),
             sized_for: 1,
             left: false,
             actions: VecDeque::new(),
@@ -264,11 +268,21 @@ impl Membership {
     }
 
     fn swim_datagram(&mut self, from: NodeId, datagram: &[u8]) -> Result<(), Refused> {
-        let header = Wire.decode_header(datagram).map_err(|_| Refused::Malformed)?;
+        let mut rest = datagram;
+        let header = Wire.decode_header(&mut rest).map_err(|_| Refused::Malformed)?;
         if header.src.node != from {
             return Err(Refused::Forged);
         }
-        match self.swim.handle_data(datagram, &mut self.sink) {
+        // foca takes no news from one that it holds for dead, nor what is for a former life of this node.
+        let active =
+            self.known.get(&from).is_some_and(|(identity, state)| *identity == header.src && state.is_active());
+        let taken = active && header.dst == *self.me();
+        let shorter = if taken { self.heard.without_old(&header, datagram, rest) } else { None };
+        let result = self.swim.handle_data(shorter.as_deref().unwrap_or(datagram), &mut self.sink);
+        if result.is_err() {
+            self.heard.forget_all();
+        }
+        match result {
             Err(foca::Error::Decode(_) | foca::Error::DataTooBig | foca::Error::MalformedPacket) => {
                 Err(Refused::Malformed)
             }

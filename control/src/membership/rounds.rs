@@ -39,6 +39,7 @@ impl Membership {
 
     /// foca forgets one that was down for a day.
     fn removed(&mut self, down: &Identity) {
+        self.heard.forget(down.node);
         if self.known.get(&down.node).is_some_and(|(id, state)| id == down && !state.is_active()) {
             self.forget(down.node);
         }

@@ -21,7 +21,7 @@ const INDIRECT_PROBES: NonZeroUsize = NonZeroUsize::new(4).unwrap();
 /// A dead member is remembered, and tried again, as long as its log is kept.
 const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
 /// Datagrams travel in streams, so the path's MTU does not matter. Room for some 230 members.
-const DATAGRAM_BYTES: NonZeroUsize = NonZeroUsize::new(8 << 10).unwrap();
+pub(super) const DATAGRAM_BYTES: NonZeroUsize = NonZeroUsize::new(8 << 10).unwrap();
 
 pub(super) type Swim = Foca<Identity, Wire, SplitMix, NoCustomBroadcast>;
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use prost::Message as _;
 use weft_proto::v1::Frame;
+use weft_proto::v1::frame::Kind;
 
 use crate::net::Net;
 
@@ -22,16 +23,39 @@ pub(crate) struct Stream {
 
 #[derive(Default)]
 struct Way {
-    /// As octets: of a thousand nodes that tell each other all they have, gigabytes are on their way.
-    frames: VecDeque<(Duration, Vec<u8>)>,
+    frames: VecDeque<(Duration, Load)>,
     latest: Duration,
     stuck_since: Option<Duration>,
+}
+
+/// A frame on its way.
+pub(crate) enum Load {
+    /// As octets, since that is small: of a thousand nodes that tell each other all they have, gigabytes are on their way.
+    Octets(Vec<u8>),
+    /// As it is: an acknowledgement, of which there are millions.
+    Frame(Frame),
+}
+
+impl Load {
+    fn of(frame: Frame) -> Load {
+        match &frame.kind {
+            Some(Kind::Ack(_) | Kind::Digest(_) | Kind::Swim(_)) => Load::Frame(frame),
+            _ => Load::Octets(frame.encode_to_vec()),
+        }
+    }
+
+    pub(crate) fn frame(self) -> Frame {
+        match self {
+            Load::Octets(octets) => Frame::decode(&octets[..]).expect("it was encoded"),
+            Load::Frame(frame) => frame,
+        }
+    }
 }
 
 /// What came of looking at a stream.
 pub(crate) enum Flow {
     /// This frame arrives; look again then, if there is more.
-    Arrived(Vec<u8>, Option<Duration>),
+    Arrived(Load, Option<Duration>),
     /// Look again.
     Wait(Duration),
     /// The stream is broken.
@@ -62,14 +86,14 @@ impl Streams {
         net: &mut Net,
         from: usize,
         to: usize,
-        frame: &Frame,
+        frame: Frame,
     ) -> Option<(u64, usize, Duration)> {
         let id = *self.used.get(&(from, to))?;
         let stream = self.all.get_mut(&id)?;
         let way_index = usize::from(stream.ends[0] != from);
         let way = &mut stream.ways[way_index];
         way.latest = way.latest.max(now + net.segment());
-        way.frames.push_back((way.latest, frame.encode_to_vec()));
+        way.frames.push_back((way.latest, Load::of(frame)));
         (way.frames.len() == 1).then_some((id, way_index, way.latest))
     }
 

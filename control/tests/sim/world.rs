@@ -12,11 +12,8 @@ use weft_control::membership::random::SplitMix;
 use weft_control::objects::Kind;
 use weft_control::table::{Change, Key, NodeRecord, Value};
 
-use prost::Message as _;
-use weft_proto::v1;
-
 use crate::net::Net;
-use crate::streams::{Flow, Streams};
+use crate::streams::{Flow, Load, Streams};
 use crate::upgrade::sent_later;
 
 const PORT: u16 = 7956;
@@ -52,7 +49,7 @@ pub(crate) struct Node {
 /// What comes in while a node is stopped.
 enum Waiting {
     Input(Input),
-    Frame(usize, Vec<u8>),
+    Frame(usize, Load),
 }
 
 /// What happens at a time; of several at once, what was arranged first.
@@ -280,7 +277,7 @@ impl World {
             }
             What::Dialed { from, life, to } => self.dialed(from, life, to),
             What::Flow { stream, way } => match self.streams.flow(self.now, &self.net, stream, way) {
-                Flow::Arrived(octets, next) => {
+                Flow::Arrived(load, next) => {
                     let ends = self.streams.all[&stream].ends;
                     let (from, to) = (ends[way], ends[1 - way]);
                     if let Some(next) = next {
@@ -288,7 +285,7 @@ impl World {
                     }
                     // Frames of a stream that was replaced are read by nobody.
                     if self.streams.used.get(&(to, from)) == Some(&stream) {
-                        self.frame(from, to, octets);
+                        self.frame(from, to, load);
                     }
                 }
                 Flow::Wait(until) => self.at(until, What::Flow { stream, way }),
@@ -316,7 +313,7 @@ impl World {
                     while let Some(waiting) = self.nodes[node].waiting.pop_front() {
                         match waiting {
                             Waiting::Input(input) => self.input(node, input),
-                            Waiting::Frame(from, octets) => self.frame(from, node, octets),
+                            Waiting::Frame(from, load) => self.frame(from, node, load),
                         }
                     }
                 }
@@ -324,11 +321,11 @@ impl World {
         }
     }
 
-    fn frame(&mut self, from: usize, to: usize, octets: Vec<u8>) {
+    fn frame(&mut self, from: usize, to: usize, load: Load) {
         if self.nodes[to].stalled.is_some() {
-            return self.nodes[to].waiting.push_back(Waiting::Frame(from, octets));
+            return self.nodes[to].waiting.push_back(Waiting::Frame(from, load));
         }
-        let (peer, frame) = (self.nodes[from].id, v1::Frame::decode(&octets[..]).expect("it was encoded"));
+        let (peer, frame) = (self.nodes[from].id, load.frame());
         self.input(to, Input::Frame { peer, frame });
     }
 
@@ -392,7 +389,7 @@ impl World {
                 let is_later = self.nodes[node].protocol.end() > PROTOCOL.end();
                 let frames = if is_later { sent_later(&frame) } else { vec![frame] };
                 for frame in frames {
-                    if let Some((stream, way, at)) = self.streams.send(self.now, &mut self.net, node, to, &frame) {
+                    if let Some((stream, way, at)) = self.streams.send(self.now, &mut self.net, node, to, frame) {
                         self.at(at, What::Flow { stream, way });
                     }
                 }

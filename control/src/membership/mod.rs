@@ -5,8 +5,8 @@
 //! dead, has left. No socket, no clock: `mono` comes in, and all randomness is the seed's.
 //!
 //! * `identity`: a node in one of its lives, `codec`: datagrams as bytes, `swim`: foca's settings.
-//! * `heard`: what foca need not be told again. `rounds`: what a node does by itself, `stall`: a clock that stops when it does, `suspicion`: what stands before a
-//!   verdict.
+//! * `heard`: what foca need not be told again. `rounds`: what a node does by itself, `stall`: a clock that stops when it
+//!   does, `suspicion`: what stands before a verdict.
 //! * [`neighbours`]: with whom a node keeps a stream. [`random`]: numbers from a seed.
 
 mod action;

@@ -1,28 +1,28 @@
 //! The sending half of a worker: frames from TAPs become datagrams, or go to local TAPs as they are.
 //!
 //! One turn: drain each ready TAP of this worker's share until it has no more (bounded), decide by the
-//! [`engine`](crate::engine), cut super-frames, and gather datagrams in a [`Batch`] that leaves by `sendmmsg`. A
+//! [`engine`](crate::engine), cut super-frames, and gather datagrams in a batch that leaves by `sendmmsg`. A
 //! single frame's VXLAN header is written over the offload header that stood before it; a segment's headers go to an
 //! arena of their own and its payload leaves by scatter-gather: payload is not copied in userspace.
 
 mod mirror;
+mod out;
 mod seal;
 
-use std::net::{IpAddr, SocketAddr};
-use std::os::fd::AsFd;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use nix::errno::Errno;
 use socket2::Socket;
-use tracing::{debug, warn};
+use tracing::debug;
 
+use self::out::Out;
 use self::seal::Waits;
-use super::batch::{Batch, MAX_DATAGRAMS, Message, To};
+use super::batch::To;
 use super::rx::write_pieces;
 use super::shared::{Shared, TapView};
-use super::sys::udp::SendQueue;
 use super::tap::{MAX_READ, Tap};
-use super::underlay::{Paths, tell_too_big};
+use super::underlay::tell_too_big;
 use crate::addr::PortId;
 use crate::capture::Mirror;
 use crate::drops::DropReason;
@@ -42,8 +42,6 @@ use crate::wire::vxlan;
 /// A turn reads no further frame once it holds this many, or this many bytes: what is sent is still in the cache.
 const TURN_FRAMES: usize = 64;
 const TURN_BYTES: usize = 120 << 10;
-/// Room for the headers of a turn's segments, or for its sealed datagrams as a whole.
-const HEADERS: usize = 256 << 10;
 
 /// Flooded frames of one port: rate per second and burst.
 const STORM: (u32, u32) = (25_000, 2_500);
@@ -74,20 +72,6 @@ pub(super) struct Transmit {
     waits: Waits,
 }
 
-/// The way out: what is gathered, where segment headers are written, and the sockets.
-#[derive(Debug)]
-struct Out {
-    batch: Batch,
-    headers: Box<[u8]>,
-    used: usize,
-    queue: SendQueue,
-    /// Messages of the lane in hand that the kernel did not take as a whole.
-    refused: Vec<u16>,
-    lanes: Vec<Socket>,
-    vxlan_port: u16,
-    paths: Paths,
-}
-
 /// Why a drain ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Drained {
@@ -103,16 +87,7 @@ impl Transmit {
             worker,
             arena: vec![0; TURN_BYTES + MAX_READ].into(),
             fill: Fill::default(),
-            out: Out {
-                batch: Batch::default(),
-                headers: vec![0; HEADERS].into(),
-                used: 0,
-                queue: SendQueue::new(MAX_DATAGRAMS, 2 * MAX_DATAGRAMS),
-                refused: Vec::with_capacity(MAX_DATAGRAMS),
-                lanes,
-                vxlan_port,
-                paths: Paths::new(local, vxlan_port),
-            },
+            out: Out::new(lanes, local, vxlan_port),
             waits: Waits::default(),
         }
     }
@@ -346,118 +321,5 @@ impl Step<'_> {
             }
         }
         Ok(())
-    }
-}
-
-impl Out {
-    /// Sends what is gathered if another datagram, with `bytes` of it in the header arena, would not fit.
-    #[inline]
-    fn make_room(&mut self, bytes: usize, arena: &[u8], counters: &Counters) {
-        if self.batch.is_full() || self.used + bytes > self.headers.len() {
-            self.flush(arena, counters);
-        }
-    }
-
-    /// Gathers the datagram that was made where the header arena's free part began.
-    #[inline]
-    fn push(&mut self, lane: usize, to: To, len: usize) {
-        self.batch.push(lane, to, Piece::new(self.used, len), Piece::new(0, 0));
-        self.used += len;
-    }
-
-    /// Sends what is gathered and starts anew.
-    fn flush(&mut self, arena: &[u8], counters: &Counters) {
-        self.send(arena, counters);
-        self.used = 0;
-    }
-
-    /// Sends what is gathered; the headers written so far stay.
-    fn send(&mut self, arena: &[u8], counters: &Counters) {
-        if self.batch.is_empty() {
-            return;
-        }
-        let Out { batch, headers, queue, refused, lanes, vxlan_port, paths, .. } = self;
-        let vxlan_port = *vxlan_port;
-        let headers: &[u8] = headers;
-        let mut cannot_segment = false;
-        for lane in batch.lanes() {
-            let fd = lanes[lane].as_fd();
-            let pieces = |(header, payload): (Piece, Piece)| {
-                [header.of(headers), payload.of(arena)].into_iter().filter(|slice| !slice.is_empty())
-            };
-            let mut sending = queue.begin();
-            for message in batch.messages(lane) {
-                let segment = (message.count > 1).then_some(message.size);
-                let to = SocketAddr::new(message.vtep, vxlan_port);
-                match batch.contiguous(message) {
-                    Some(all) => sending.push(to, std::iter::once(all.of(headers)), segment, message.tos),
-                    None => sending.push(to, batch.datagrams(message).flat_map(pieces), segment, message.tos),
-                }
-            }
-            let mut messages = batch.messages(lane);
-            refused.clear();
-            sending.submit(fd, |index, fate| {
-                let Some(message) = messages.next() else { return };
-                let count = u64::from(message.count);
-                match fate.map_err(|error| paths.refused(message.vtep, message.size.into(), &error)) {
-                    Ok(()) => sent(counters, message, count, message.inner_bytes()),
-                    Err(DropReason::UnderlayMtu | DropReason::UnderlayError) if count > 1 => {
-                        refused.push(index as u16);
-                    }
-                    Err(reason) => lost(counters, message, count, reason),
-                }
-            });
-            // One by one: the datagrams that do fit go out, and each of the others is counted for what it is.
-            for index in refused.drain(..) {
-                let Some(message) = batch.messages(lane).nth(usize::from(index)) else { continue };
-                let to = SocketAddr::new(message.vtep, vxlan_port);
-                let mut sending = queue.begin();
-                for datagram in batch.datagrams(message) {
-                    sending.push(to, pieces(datagram), None, message.tos);
-                }
-                let mut datagrams = batch.datagrams(message);
-                let mut taken = 0;
-                sending.submit(fd, |_, fate| {
-                    let Some((header, payload)) = datagrams.next() else { return };
-                    match fate {
-                        Ok(()) => {
-                            taken += 1;
-                            sent(
-                                counters,
-                                message,
-                                1,
-                                u64::from(header.len + payload.len) - u64::from(message.overhead),
-                            );
-                        }
-                        Err(error) => {
-                            let len = (header.len + payload.len) as usize;
-                            lost(counters, message, 1, paths.refused(message.vtep, len, &error));
-                        }
-                    }
-                });
-                cannot_segment |= taken == message.count;
-            }
-        }
-        batch.clear();
-        if cannot_segment {
-            warn!("the underlay's device cannot segment UDP (UDP_SEGMENT): sending costs several times more");
-            batch.never_segment();
-        }
-    }
-}
-
-/// Counts frames that the kernel did not take; an echo that is too large for the path is no frame, and was to find that out.
-#[cold]
-fn lost(counters: &Counters, message: &Message, count: u64, reason: DropReason) {
-    if message.overhead > 0 {
-        counters.dropped(reason, count);
-    }
-}
-
-/// Counts frames that left; a message without any overhead is no frame's.
-#[inline]
-fn sent(counters: &Counters, message: &Message, count: u64, bytes: u64) {
-    if message.overhead > 0 {
-        counters.sent(count, bytes);
     }
 }

@@ -25,6 +25,7 @@ mod stand_in;
 #[path = "../../control/tests/control_port/stranger.rs"]
 #[allow(dead_code)]
 mod stranger;
+mod times;
 mod tokens;
 mod top;
 mod trace;

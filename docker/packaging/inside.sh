@@ -42,7 +42,7 @@ ip netns add c2
 timeout 10 sh -c 'until weft --socket /run/peer.sock attach blue --netns c2 --ip 10.77.0.12; do sleep 0.2; done'
 unshare --net sleep 1000 &
 sleep 0.5
-weft attach blue --netns "/proc/$!/ns/net" --ip 10.77.0.13
+other="$(weft attach blue --netns "/proc/$!/ns/net" --ip 10.77.0.13 | cut -d ' ' -f 1)"
 ip netns exec c2 ping -c 2 -i 0.2 -W 5 10.77.0.11
 ip netns exec c2 ping -c 2 -i 0.2 -W 5 10.77.0.13
 
@@ -63,6 +63,7 @@ timeout 30 ip netns exec c2 sh -c 'until ping -c 1 -W 1 10.77.0.11 && ping -c 1 
 weft doctor --json >/dev/null || weft doctor
 refused sh -c "journalctl --unit weft --no-pager | grep -E 'EPERM|Permission denied|Operation not permitted|panicked'"
 weft detach "$endpoint"
+weft detach "$other"
 refused ip -n c1 link show eth0
 
 # Who has left stays away, for longer than the unit waits before it starts the node again.

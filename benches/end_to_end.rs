@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use support::contestant::Kind;
+use support::machine;
 use support::rounds::{self, Common, Plan};
 use support::trial::Trial;
 use weft::lab::{self, Underlay};
@@ -48,6 +49,8 @@ fn main() -> Result<()> {
         eprintln!("SKIPPED: the end-to-end bench needs network namespaces and a TUN device: {error:#}");
         return Ok(());
     }
+    let congestion = options.common.congestion()?;
+    println!("{}, TCP with {congestion}", machine::describe()?);
     for line in rounds::installed(&mut options.contestants) {
         println!("{line}");
     }
@@ -58,6 +61,7 @@ fn main() -> Result<()> {
         rounds: options.rounds,
         time: Duration::from_secs_f64(options.seconds),
         ipv6: options.common.ipv6,
+        congestion: &congestion,
         before: options.common.before.as_deref(),
         patience: None,
     };

@@ -68,7 +68,8 @@ fn main() -> Result<()> {
         return Ok(());
     }
     let versions = rounds::installed(&mut options.contestants);
-    let mut text = format!("# Race\n\n{}\n", machine::describe()?);
+    let congestion = options.common.congestion()?;
+    let mut text = format!("# Race\n\n{}, TCP with {congestion}\n", machine::describe()?);
     for line in &versions {
         let _ = writeln!(text, "- {line}");
     }
@@ -82,6 +83,7 @@ fn main() -> Result<()> {
         rounds: options.rounds,
         time: Duration::from_secs_f64(options.seconds),
         ipv6: options.common.ipv6,
+        congestion: &congestion,
         before: options.common.before.as_deref(),
         patience: (!options.noisy).then_some(PATIENCE),
     };

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use weft::lab::{Stat, ticks};
+use weft::sandbox::Netns;
 
 /// Others may take this part of one CPU's time before a measurement counts as disturbed.
 const OTHERS: f64 = 0.05;
@@ -17,6 +18,22 @@ pub(crate) fn describe() -> Result<String> {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
     let cpus = std::thread::available_parallelism()?;
     Ok(format!("{cpus} CPUs, {model}, Linux {}, weft {}", release.trim(), env!("CARGO_PKG_VERSION")))
+}
+
+/// The congestion control of new TCP sockets in a network namespace (tcp(7)).
+const CONGESTION: &str = "/proc/sys/net/ipv4/tcp_congestion_control";
+
+/// The congestion control that this machine's TCP sockets have unless told otherwise.
+pub(crate) fn congestion() -> Result<String> {
+    let name = fs::read_to_string(CONGESTION).with_context(|| format!("cannot read {CONGESTION}"))?;
+    Ok(name.trim().to_owned())
+}
+
+/// Gives the TCP sockets that are made in a namespace from now on this congestion control.
+pub(crate) fn set_congestion(netns: &Netns, name: &str) -> Result<()> {
+    netns.run(|| fs::write(CONGESTION, name))?.with_context(|| {
+        format!("cannot have the congestion control {name}: it must be one of net.ipv4.tcp_allowed_congestion_control")
+    })
 }
 
 /// Time that all of this machine's CPUs have been busy. It is fair to the kernel's overlay, whose work is in no process;

@@ -9,7 +9,7 @@ use weft::lab::{Family, LabSpec, Underlay};
 use weft::traffic::ping;
 
 use super::contestant::{Contestant, Kind, RATIOS};
-use super::machine::Watch;
+use super::machine::{self, Watch};
 use super::report::Results;
 use super::trial::{Subject, Trial};
 use super::tunnel;
@@ -23,12 +23,22 @@ pub(crate) struct Common {
     /// The underlay's address family is IPv6.
     #[arg(long)]
     pub(crate) ipv6: bool,
+    /// The congestion control of the generator's TCP sockets, for all contestants alike. Without it, the machine's own.
+    #[arg(long)]
+    congestion: Option<String>,
     /// Given by `cargo bench`; without it, as from `cargo test`, only a short run shows that the bench works.
     #[arg(long, hide = true)]
     pub(crate) bench: bool,
     /// Filters are for other benches.
     #[arg(hide = true)]
     filters: Vec<String>,
+}
+
+impl Common {
+    /// The congestion control of the generator's TCP sockets.
+    pub(crate) fn congestion(&self) -> Result<String> {
+        self.congestion.clone().map_or_else(machine::congestion, Ok)
+    }
 }
 
 /// What is to be measured.
@@ -38,6 +48,7 @@ pub(crate) struct Plan<'a> {
     pub(crate) rounds: usize,
     pub(crate) time: Duration,
     pub(crate) ipv6: bool,
+    pub(crate) congestion: &'a str,
     pub(crate) before: Option<&'a Path>,
     /// How often a disturbed measurement is tried again before the run is given up; `None`: nobody looks.
     pub(crate) patience: Option<u32>,
@@ -66,6 +77,9 @@ pub(crate) fn run(plan: &Plan<'_>, underlay: Underlay) -> Result<Results<Kind>> 
     let make =
         |kind: &Kind| Contestant::make(*kind, &spec, plan.before).with_context(|| format!("cannot set up {kind}"));
     let contestants = plan.contestants.iter().map(make).collect::<Result<Vec<_>>>()?;
+    for (netns, _) in contestants.iter().flat_map(Contestant::ends) {
+        machine::set_congestion(netns, plan.congestion)?;
+    }
     let columns = plan.trials.iter().flat_map(|trial| trial.columns()).collect();
     let mut results = Results::new(underlay, columns, plan.contestants.clone(), RATIOS, plan.time);
     for round in 0..plan.rounds {

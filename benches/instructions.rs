@@ -30,6 +30,7 @@ const COMMAND: &str = "cargo bench --profile instructions -p weft-vtep --bench i
 const PROFILE: &str = "instructions";
 
 fn main() -> ExitCode {
+    weft_vtep::io::sys::cpu::accelerate(); // as the data plane does when it starts
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["--path", name, times] => {

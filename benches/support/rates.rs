@@ -10,6 +10,7 @@ pub(crate) struct Rates(WallTime);
 
 /// Criterion, measuring so, with times that let all benches end within minutes.
 pub(crate) fn criterion() -> Criterion<Rates> {
+    weft_vtep::io::sys::cpu::accelerate(); // as the data plane does when it starts
     Criterion::default()
         .with_measurement(Rates(WallTime))
         .warm_up_time(Duration::from_millis(500))

@@ -4,6 +4,25 @@
 //! `to_be_bytes`). RFC 1071 rules the sum, RFC 1624 the update, RFC 768 and RFC 8200 section 8.1 the two
 //! pseudo-headers and the rule that a UDP checksum of zero is sent as 0xffff.
 
+use std::sync::OnceLock;
+
+/// Bytes that are summed at once.
+pub const BLOCK: usize = 64;
+/// Byte strings of fewer blocks are not worth a call.
+const WORTH_A_CALL: usize = 4;
+
+/// What sums long byte strings in the place of the portable code, if [`accelerate`] was told something.
+static FASTER: OnceLock<SumBlocks> = OnceLock::new();
+
+/// Adds up the native 32-bit words of some blocks, or what is congruent to that modulo 2¹⁶ − 1: at most 2³⁶ for each block.
+pub type SumBlocks = fn(&[[u8; BLOCK]]) -> u64;
+
+/// From now on long byte strings are summed by `sum`, if this is the first call. Only the caller knows what this processor
+/// can do beyond what everything here was compiled for.
+pub fn accelerate(sum: SumBlocks) {
+    let _ = FASTER.set(sum);
+}
+
 /// A one's complement sum that is not folded yet.
 ///
 /// The words are added in the machine's byte order, which RFC 1071 section 2 (B) allows, and turned round once in
@@ -35,10 +54,11 @@ impl Sum {
     #[inline]
     pub fn add_bytes(self, bytes: &[u8]) -> Self {
         let mut acc = self.0;
-        let (blocks, rest) = bytes.as_chunks::<64>();
-        for block in blocks {
-            acc += chain(block.as_chunks::<8>().0);
-        }
+        let (blocks, rest) = bytes.as_chunks();
+        acc += match FASTER.get() {
+            Some(faster) if blocks.len() >= WORTH_A_CALL => faster(blocks),
+            _ => sum_blocks(blocks),
+        };
         let (words, rest) = rest.as_chunks::<8>();
         acc += chain(words);
         let (words, rest) = rest.as_chunks::<4>();
@@ -104,6 +124,12 @@ impl Sum {
     pub const fn is_valid(self) -> bool {
         self.fold() == 0xffff
     }
+}
+
+/// The portable [`SumBlocks`].
+#[inline]
+fn sum_blocks(blocks: &[[u8; BLOCK]]) -> u64 {
+    blocks.iter().map(|block| chain(block.as_chunks().0)).sum()
 }
 
 /// The one's complement sum of 64-bit words, as one of 32-bit words: at most 33 bits and a bit more.

@@ -125,6 +125,7 @@ impl Vtep {
     /// # Errors
     /// See [`StartError`]; nothing is left behind.
     pub fn start(config: VtepConfig) -> Result<Vtep, StartError> {
+        sys::cpu::accelerate();
         let (mut vtep, workers) = Self::assemble(&config)?;
         let system = |doing| move |source| StartError::System { doing, source };
         let cores = thread::available_parallelism().map_or(1, usize::from);

@@ -21,6 +21,7 @@ use self::seal::Waits;
 use super::batch::To;
 use super::rx::write_pieces;
 use super::shared::{Shared, TapView};
+use super::sys::arena::Arena;
 use super::tap::{MAX_READ, Tap};
 use super::underlay::tell_too_big;
 use crate::addr::PortId;
@@ -66,7 +67,7 @@ impl Own {
 #[derive(Debug)]
 pub(super) struct Transmit {
     worker: usize,
-    arena: Box<[u8]>,
+    arena: Arena,
     fill: Fill,
     out: Out,
     waits: Waits,
@@ -85,7 +86,7 @@ impl Transmit {
     pub(super) fn new(worker: usize, lanes: Vec<Socket>, (local, vxlan_port): (IpAddr, u16)) -> Self {
         Transmit {
             worker,
-            arena: vec![0; TURN_BYTES + MAX_READ].into(),
+            arena: Arena::new(TURN_BYTES + MAX_READ),
             fill: Fill::default(),
             out: Out::new(lanes, local, vxlan_port),
             waits: Waits::default(),

@@ -1,8 +1,11 @@
-//! The system calls that no library wraps well enough: the only unsafe code of the project.
+//! The system calls that no library wraps well enough, and what not every processor can run: the only unsafe code of the
+//! project.
 //!
-//! Each submodule offers a safe face over one kernel interface; every unsafe block says why it is sound.
+//! Each submodule offers a safe face over one interface; every unsafe block says why it is sound.
 #![allow(unsafe_code)]
 
+pub mod arena;
+pub mod cpu;
 pub mod tun;
 pub mod udp;
 

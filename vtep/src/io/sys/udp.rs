@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
+use super::arena::Arena;
 use super::set_option;
 
 const UDP_SEGMENT: i32 = 103;
@@ -283,7 +284,7 @@ pub struct ReceiveQueue {
     iovecs: Box<[libc::iovec]>,
     names: Box<[libc::sockaddr_storage]>,
     controls: Box<[Control]>,
-    arena: Box<[u8]>,
+    arena: Arena,
     received: Vec<Received>,
     overflow: u32,
 }
@@ -305,7 +306,7 @@ impl ReceiveQueue {
             iovecs: vec![libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; messages].into(),
             names: (0..messages).map(|_| zeroed_name()).collect(),
             controls: vec![Control([0; CONTROL]); messages].into(),
-            arena: vec![0; messages * Self::SLOT].into(),
+            arena: Arena::new(messages * Self::SLOT),
             received: Vec::with_capacity(messages),
             overflow: 0,
         }

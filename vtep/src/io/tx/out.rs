@@ -10,6 +10,7 @@ use tracing::warn;
 
 use crate::drops::DropReason;
 use crate::io::batch::{Batch, MAX_DATAGRAMS, Message, To};
+use crate::io::sys::arena::Arena;
 use crate::io::sys::udp::SendQueue;
 use crate::io::underlay::Paths;
 use crate::offload::coalesce::Piece;
@@ -22,7 +23,7 @@ const HEADERS: usize = 256 << 10;
 #[derive(Debug)]
 pub(super) struct Out {
     pub(super) batch: Batch,
-    pub(super) headers: Box<[u8]>,
+    pub(super) headers: Arena,
     pub(super) used: usize,
     queue: SendQueue,
     /// Messages of the lane in hand that the kernel did not take as a whole.
@@ -37,7 +38,7 @@ impl Out {
     pub(super) fn new(lanes: Vec<Socket>, local: IpAddr, vxlan_port: u16) -> Self {
         Out {
             batch: Batch::default(),
-            headers: vec![0; HEADERS].into(),
+            headers: Arena::new(HEADERS),
             used: 0,
             queue: SendQueue::new(MAX_DATAGRAMS, 2 * MAX_DATAGRAMS),
             refused: Vec::with_capacity(MAX_DATAGRAMS),

@@ -100,7 +100,8 @@ impl Config {
 
     /// The node's identity: what is remembered, changed by what was said this time.
     ///
-    /// Name, address and ports may be changed by a restart. How a node lives may not: its networks belong to that life.
+    /// Name, address and ports may be changed by a restart, a member's VXLAN port excepted, which is its cluster's. How a
+    /// node lives may not: its networks belong to that life.
     /// `towards` is a host that the node has to reach, which decides on its address where it has several.
     pub fn identity(&self, remembered: Option<&Identity>, towards: Option<IpAddr>) -> Result<Identity> {
         let mode = self.mode(remembered)?;
@@ -120,7 +121,7 @@ impl Config {
             (None, Some(host)) => underlay::source_towards(host)?,
             (None, None) => underlay::only_global_address()?,
         };
-        if mode == Mode::Cluster && (advertise.is_loopback() || advertise.is_unspecified()) {
+        if !underlay::is_tunnel_end(advertise) || mode == Mode::Cluster && advertise.is_loopback() {
             bail!("other hosts cannot reach {advertise}: name an address of this host for tunnels with --advertise");
         }
         Ok(Identity {

@@ -64,6 +64,14 @@ fn named(interface: InterfaceAddress) -> Option<(String, IpAddr)> {
     Some((interface.interface_name, address))
 }
 
+/// True if datagrams for `address` could come to one host, this one, and it be bound without naming an interface.
+pub(super) fn is_tunnel_end(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => !(v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast()),
+        IpAddr::V6(v6) => !(v6.is_unspecified() || v6.is_multicast() || v6.is_unicast_link_local()),
+    }
+}
+
 /// Neither of this host alone nor of one link alone.
 fn is_global(address: IpAddr) -> bool {
     match address {
@@ -83,6 +91,16 @@ mod tests {
         }
         for address in ["192.0.2.1", "10.0.0.1", "2001:db8::1", "fd00::1"] {
             assert!(is_global(address.parse().unwrap()), "{address}");
+        }
+    }
+
+    #[test]
+    fn a_tunnel_ends_at_a_unicast_address_that_needs_no_interface() {
+        for address in ["0.0.0.0", "224.0.0.1", "255.255.255.255", "::", "ff02::1", "fe80::1"] {
+            assert!(!is_tunnel_end(address.parse().unwrap()), "{address}");
+        }
+        for address in ["192.0.2.1", "169.254.1.1", "127.0.0.1", "2001:db8::1"] {
+            assert!(is_tunnel_end(address.parse().unwrap()), "{address}");
         }
     }
 

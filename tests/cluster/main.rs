@@ -169,7 +169,9 @@ impl Cluster {
     fn state(&self, n: usize, of: usize) -> String {
         let members = self.json(n, "members");
         let name = self.host(of).name.as_str();
-        members.as_array().unwrap().iter().find(|m| m["name"] == name).map(|m| text(&m["state"])).unwrap_or_default()
+        let named = members.as_array().unwrap().iter().filter(|m| m["name"] == name).map(|m| text(&m["state"]));
+        // Who left and came anew is there twice.
+        named.max_by_key(|state| state != "left").unwrap_or_default()
     }
 
     /// What kinds of events a node has seen.

@@ -11,7 +11,7 @@ use crate::harness::frames::{MARK, mark, number};
 use crate::harness::port::{ALL, Port};
 use crate::harness::vtep::Vtep;
 use crate::harness::{eventually, privileged};
-use crate::{BLUE, Cluster, text};
+use crate::{BLUE, Cluster, text, try_up};
 
 fn say(from: &mut TcpStream, to: &mut TcpStream, text: &[u8]) {
     from.write_all(text).unwrap();
@@ -125,6 +125,9 @@ fn a_node_that_ends_in_order_keeps_its_place_for_the_next_daemon() {
         eventually("the others notice", || cluster.state(n, 1) != "alive");
     }
     cluster.ping_all(&[0, 2]);
+    // A VXLAN port of its own would cut it off from all the others.
+    let said = try_up(cluster.host(1), &["--vxlan-port", "6000"]);
+    assert!(said.contains("4789") && said.contains("6000"), "{said}");
     cluster.start(1);
     cluster.converge();
     cluster.ping_all(&[0, 1, 2]);

@@ -297,7 +297,9 @@ impl Cluster {
     }
 
     fn leave(&mut self, mono: Duration) {
-        let mine: Vec<_> = self.table.records(self.me.origin.node).map(|(_, key, _)| key.clone()).collect();
+        // Who it was the others forget when it has left: until then it has a name.
+        let mine = self.table.records(self.me.origin.node).map(|(_, key, _)| key.clone());
+        let mine: Vec<_> = mine.filter(|key| *key != Key::Node).collect();
         mine.iter().for_each(|key| self.table.remove(mono, key));
         self.goodbye_at.get_or_insert(mono + GOODBYE_AFTER);
     }

@@ -41,7 +41,11 @@ impl Cluster {
                 self.table.unsuspend(mono, now.node);
             }
             State::Dead => self.table.suspend(mono, now.node),
-            State::Left => self.table.forget(mono, now.node),
+            State::Left => {
+                let record = self.table.node(now.node).cloned();
+                self.presented.extend(record.map(|record| (now.node, record)));
+                self.table.forget(mono, now.node);
+            }
         }
         self.neighbours_stale |= self.rings.set(now.node, state.is_active());
         self.roster_changed = true;

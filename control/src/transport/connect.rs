@@ -26,18 +26,18 @@ use crate::security::trust::Trust;
 use crate::security::{PeerVerifier, client_config, server_name};
 
 /// How long a dial may take, from the first packet to the peer's first word over TLS.
-pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// Nobody answers there.
-    #[error("cannot reach {address}: {source}; check the address, the control port, and firewalls between")]
+    #[error("cannot reach {address}: {error}; check the address, the control port, and firewalls between")]
     Unreachable {
         /// Where.
         address: SocketAddr,
         /// What the system says.
-        source: io::Error,
+        error: io::Error,
     },
     /// It takes too long.
     #[error("{address} does not answer within {CONNECT_TIMEOUT:?}; check that weft runs there, and firewalls between")]
@@ -137,7 +137,7 @@ pub(crate) async fn handshake(
     config: Arc<rustls::ClientConfig>,
     address: SocketAddr,
 ) -> Result<(TlsStream<TcpStream>, Bytes), ConnectError> {
-    let tcp = TcpStream::connect(address).await.map_err(|source| ConnectError::Unreachable { address, source })?;
+    let tcp = TcpStream::connect(address).await.map_err(|error| ConnectError::Unreachable { address, error })?;
     // A small frame must not wait for the acknowledgement of another. Fails only on a socket that is gone.
     let _ = tcp.set_nodelay(true);
     let explain = |source| explain(address, source);

@@ -16,7 +16,7 @@ use tonic::{Code, Status};
 use weft_proto::v1;
 use weft_proto::v1::admission_client::AdmissionClient;
 
-use super::connect::{ConnectError, channel, handshake};
+use super::connect::{CONNECT_TIMEOUT, ConnectError, channel, handshake};
 use super::connection::{Connection, Peer};
 use crate::security::ca::CaHash;
 use crate::security::credentials::Credentials;
@@ -25,8 +25,8 @@ use crate::security::joiner_config;
 use crate::security::key::NodeKey;
 use crate::security::token::Token;
 
-/// How long a joiner waits in all.
-pub const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a joiner waits in all: a join that comes to nothing is to end within 5 s, the daemon's start included.
+pub const JOIN_TIMEOUT: Duration = CONNECT_TIMEOUT;
 /// The longest answer to a join: the roster and objects of a large cluster.
 const ANSWER_BYTES: usize = 64 << 20;
 

@@ -217,6 +217,8 @@ fn who_leaves_has_left_and_is_not_dead() {
         let left = world.nodes[3].id;
         for (node, cluster) in world.up() {
             assert_eq!(state(cluster, left), Some(State::Left), "node {node}");
+            let name = cluster.members().find(|member| member.node == left).unwrap().name;
+            assert!(name.is_some(), "node {node} has forgotten who it was");
         }
         assert!(deaths(&world, 3, Duration::ZERO).is_empty());
         members(&world).unwrap();

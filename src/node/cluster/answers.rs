@@ -64,6 +64,9 @@ impl Node {
         let members = self.members();
         let named: Vec<_> = members.iter().filter(|m| m.id == reference || m.name == reference).collect();
         let begins = |m: &&v1::Member| !reference.is_empty() && m.id.starts_with(reference);
+        // A host that left and came anew is meant as it is now.
+        let current: Vec<_> = named.iter().copied().filter(|m| m.state() != v1::MemberState::Left).collect();
+        let named = if current.is_empty() { named } else { current };
         let found = if named.is_empty() { members.iter().filter(begins).collect() } else { named };
         match found.as_slice() {
             [] => Err(NodeError::NoSuchMember(reference.to_owned())),

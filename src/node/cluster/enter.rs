@@ -61,16 +61,17 @@ pub(in crate::node) async fn enter(
     remembered: Option<&Identity>,
 ) -> Result<(Identity, Entry)> {
     let files = key_files(dir)?;
-    match (&config.start, files.credentials()?) {
+    match (&config.start, files.credentials()?, remembered) {
         // Flags that say how a node comes to be are needed once, and then said in vain.
-        (_, Some(credentials)) if remembered.is_some() => {
+        (_, Some(credentials), Some(known)) => {
+            one_port(config, known.vxlan_port)?;
             let identity = config.identity(remembered, None)?;
             let saved = Saved { roster: store::load_roster(dir)?, objects: store::load_objects(dir)? };
             let authority = files.authority()?;
             Ok((identity, Entry { credentials, authority, saved, first: Vec::new(), fresh: false }))
         }
-        (Start::Bootstrap { .. }, _) => bootstrap(config.identity(remembered, None)?),
-        (Start::Join { host, token_file }, _) => joined(config, remembered, host, token_file).await,
+        (Start::Bootstrap { .. }, ..) => bootstrap(config.identity(remembered, None)?),
+        (Start::Join { host, token_file }, ..) => joined(config, remembered, host, token_file).await,
         _ => bail!(
             "{} remembers a member of a cluster, but not its secrets: join anew with --join HOST --token-file F",
             dir.path().display()
@@ -132,10 +133,18 @@ async fn join_at(address: SocketAddr, identity: &Identity, token: &Token) -> Res
     Ok(join(address, Joiner { token, identity: &name, key: &key, protocol }).await?)
 }
 
-fn accepted(config: &Config, mut identity: Identity, joined: Joined) -> Result<(Identity, Entry)> {
-    if let Some(port) = config.vxlan_port.filter(|port| *port != joined.vxlan_port) {
-        bail!("the cluster's VXLAN port is {}, not {port}: leave --vxlan-port out", joined.vxlan_port);
+/// All members of a cluster have its VXLAN port: one that has another reaches nobody.
+fn one_port(config: &Config, cluster: u16) -> Result<()> {
+    match config.vxlan_port {
+        Some(port) if port != cluster => {
+            bail!("the cluster's VXLAN port is {cluster}, not {port}: leave --vxlan-port out")
+        }
+        _ => Ok(()),
     }
+}
+
+fn accepted(config: &Config, mut identity: Identity, joined: Joined) -> Result<(Identity, Entry)> {
+    one_port(config, joined.vxlan_port)?;
     identity.vxlan_port = joined.vxlan_port;
     let saved = Saved { roster: joined.roster, objects: joined.objects };
     let credentials = joined.credentials;

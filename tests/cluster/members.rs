@@ -64,6 +64,7 @@ fn a_removed_node_is_refused_and_its_addresses_are_free() {
         assert!(!matches!(cluster.state(n, 3).as_str(), "alive" | "suspect"), "{}", cluster.state(n, 3));
     }
     assert_eq!(cluster.json(3, "status")["id"], id.as_str());
+    eventually("it is told why", || cluster.events(3).contains(&"refused_by_member".to_owned()));
     cluster.stop(3);
     cluster.converge();
 

@@ -12,7 +12,7 @@ use tonic::Status;
 use tonic::transport::Channel;
 use weft_control::cluster::Input;
 use weft_control::id::NodeId;
-use weft_control::transport::connect::connect;
+use weft_control::transport::connect::{ConnectError, connect};
 use weft_proto::v1;
 use weft_proto::v1::cluster_client::ClusterClient;
 use weft_proto::v1::frame::Kind;
@@ -35,11 +35,17 @@ pub(super) const FRAME_BYTES: usize = 8 << 20;
 pub(super) struct Channels {
     by_node: Mutex<HashMap<NodeId, (SocketAddr, Channel)>>,
     datagrams: Arc<Semaphore>,
+    /// Why neighbours refuse this node, for as long as they do: they are dialled again and again, and it is told once.
+    refused: Mutex<HashMap<NodeId, String>>,
 }
 
 impl Default for Channels {
     fn default() -> Self {
-        Channels { by_node: Mutex::default(), datagrams: Arc::new(Semaphore::new(DATAGRAMS)) }
+        Channels {
+            by_node: Mutex::default(),
+            datagrams: Arc::new(Semaphore::new(DATAGRAMS)),
+            refused: Mutex::default(),
+        }
     }
 }
 
@@ -122,12 +128,16 @@ impl Node {
                 Ok(channel) => channel,
                 Err(error) => {
                     tracing::debug!("no stream with {peer}: {error}");
+                    if let ConnectError::RefusedByPeer { reason, .. } = &error {
+                        node.refused_by(&membership, peer, reason);
+                    }
                     if !membership.streams.has(peer) {
                         membership.core.tell(Input::Disconnected { peer });
                     }
                     return;
                 }
             };
+            membership.channels.refused.lock().unwrap_or_else(PoisonError::into_inner).remove(&peer);
             let opened = membership.open(peer);
             let (number, ended) = (opened.number, opened.ended);
             let mut client = ClusterClient::new(channel).max_decoding_message_size(FRAME_BYTES);
@@ -139,6 +149,21 @@ impl Node {
                 membership.core.tell(Input::Disconnected { peer });
             }
         });
+    }
+}
+
+impl Node {
+    /// A neighbour refuses this node, which may be why it finds itself alone.
+    fn refused_by(&self, membership: &Membership, peer: NodeId, reason: &str) {
+        let mut refused = membership.channels.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if refused.get(&peer).is_some_and(|told| told == reason) {
+            return;
+        }
+        refused.insert(peer, reason.to_owned());
+        drop(refused);
+        let who = membership.core.look(|cluster| cluster.members().find(|member| member.node == peer));
+        let name = who.and_then(|member| member.name).unwrap_or_else(|| peer.to_string());
+        self.events.record("refused_by_member", format!("node {name} refuses this node: {reason}"));
     }
 }
 

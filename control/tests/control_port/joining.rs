@@ -14,7 +14,7 @@ use weft_control::security::key::NodeKey;
 use weft_control::security::token::Token;
 use weft_control::security::trust::Trust;
 use weft_control::transport::connect::connect;
-use weft_control::transport::join::{JoinError, Joined, Joiner, join};
+use weft_control::transport::join::{JOIN_TIMEOUT, JoinError, Joined, Joiner, join};
 use weft_proto::v1;
 
 use crate::fixture::{HOUR, Node, SERVER, credentials, identity, who};
@@ -238,7 +238,7 @@ async fn where_nobody_answers_a_join_ends_within_its_time_and_says_where() {
     let joiner = || Joiner { token: &token, identity: &identity, key: &key, protocol: (1, 1) };
     let start = std::time::Instant::now();
     let error = join(address, joiner()).await.unwrap_err().to_string();
-    assert!(error.contains(&address.to_string()) && error.contains("5s"), "{error}");
+    assert!(error.contains(&address.to_string()) && error.contains(&format!("{JOIN_TIMEOUT:?}")), "{error}");
     assert!(start.elapsed() < Duration::from_secs(8));
     drop(silent);
     let error = join(address, joiner()).await.unwrap_err().to_string();

@@ -17,8 +17,9 @@ use crate::node::state::Endpoint;
 use crate::sandbox::announce::announce;
 use crate::sandbox::{Netns, link};
 
-/// How often to look for a device that has just joined. The engine needs some tens of milliseconds.
-const STEP: Duration = Duration::from_millis(20);
+/// How often to look for a device that has just joined. The engine needs some tens of milliseconds, and as many lie between
+/// the device's coming and the container's first packet or question, before which its resolver is to run.
+const STEP: Duration = Duration::from_millis(5);
 
 /// How long to follow a device.
 const FOLLOWED: Duration = Duration::from_secs(30);

@@ -1,8 +1,8 @@
 //! Containers find each other by name, wherever they run.
 //!
 //! In: the engine's containers ([`container`]), asked for whenever it says that something has changed, and the sandboxes
-//! that this node's devices are in. Out: the names of lent endpoints, which the node tells the cluster, and a resolver
-//! ([`resolver`], [`question`]) in each sandbox, which answers from what the whole cluster has told.
+//! that this node's devices are in ([`sandboxes`]). Out: the names of lent endpoints, which the node tells the cluster, and
+//! a resolver ([`resolver`], [`question`]) in each sandbox, which answers from what the whole cluster has told.
 //!
 //! A name goes with its endpoint. Where anything of this fails, the engine's own resolver is what is left: it knows the
 //! containers of its host.
@@ -10,23 +10,23 @@
 mod container;
 mod question;
 mod resolver;
+mod sandboxes;
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use tokio::sync::Notify;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::{debug, info, warn};
 
 use self::container::{Inspected, Listed, Mark};
-use self::resolver::{Resolver, Scope};
+use self::sandboxes::keep_resolvers;
 use super::Driver;
 use super::engine::{Engine, EngineError, Events, is_identifier};
 use crate::node::state::Endpoint;
-use crate::sandbox::{Identity, Netns};
 
 /// What containers and networks go through that this node wants to hear of: percent-encoded
 /// `{"event":["start","rename","connect","disconnect"]}`.
@@ -41,7 +41,7 @@ const GATHER: Duration = Duration::from_millis(20);
 /// A container's description, when it has been asked for.
 type Answer = (String, Mark, Result<Inspected, EngineError>);
 
-/// What is kept up.
+/// What tells the containers' names.
 struct Keeper {
     driver: Arc<Driver>,
     engine: Engine,
@@ -49,17 +49,8 @@ struct Keeper {
     /// Containers whose names are told, or asked for, by id.
     known: HashMap<String, Mark>,
     asked: JoinSet<Answer>,
-    resolvers: HashMap<Identity, Resolver>,
-    /// Sandboxes that have no resolver until the next tick.
-    without: HashSet<Identity>,
-    /// What was said of failures, so that it is said once.
-    told: Told,
-}
-
-#[derive(Default)]
-struct Told {
-    engine: bool,
-    resolver: bool,
+    /// The engine's silence was told of, once.
+    told: bool,
 }
 
 /// Keeps names told and resolvers running. Never returns.
@@ -73,25 +64,28 @@ pub(super) async fn keep(driver: Arc<Driver>, engine: Engine) {
         events: None,
         known: HashMap::new(),
         asked: JoinSet::new(),
-        resolvers: HashMap::new(),
-        without: HashSet::new(),
-        told: Told::default(),
+        told: false,
     };
-    let mut ticks = interval(PERIOD);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        let (last, tick) = (Instant::now(), keeper.wait(&mut ticks).await);
-        sleep_until(last + GATHER).await;
-        keeper.drain();
-        keeper.keep_resolvers(tick).await;
-        keeper.look_at_containers(tick).await;
-    }
+    // A container may ask its first question milliseconds after its sandbox is there: what waits for the engine is no part
+    // of that.
+    let moved = Notify::new();
+    tokio::join!(keep_resolvers(driver, &moved), keeper.run(&moved));
 }
 
 impl Keeper {
+    async fn run(&mut self, moved: &Notify) {
+        let mut ticks = interval(PERIOD);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let (last, tick) = (Instant::now(), self.wait(moved, &mut ticks).await);
+            sleep_until(last + GATHER).await;
+            self.drain();
+            self.look_at_containers(tick).await;
+        }
+    }
+
     /// Waits until there may be something to do. True if that is only because time has passed.
-    async fn wait(&mut self, ticks: &mut tokio::time::Interval) -> bool {
-        let driver = Arc::clone(&self.driver);
+    async fn wait(&mut self, moved: &Notify, ticks: &mut tokio::time::Interval) -> bool {
         loop {
             let event = async {
                 match &mut self.events {
@@ -100,7 +94,7 @@ impl Keeper {
                 }
             };
             tokio::select! {
-                () = driver.places.notified() => return false,
+                () = moved.notified() => return false,
                 event = event => {
                     if event.is_none() {
                         self.events = None;
@@ -122,50 +116,6 @@ impl Keeper {
         }
     }
 
-    /// Has a resolver in each sandbox that a lent device is in, and no other.
-    async fn keep_resolvers(&mut self, tick: bool) {
-        let mut wanted: HashMap<Identity, (PathBuf, Vec<Scope>)> = HashMap::new();
-        for endpoint in self.driver.node.lent_endpoints().into_iter().filter(|e| !self.driver.node.waits(e)) {
-            if let Ok(network) = self.driver.node.network(&endpoint.network) {
-                let (_, scopes) = wanted.entry(endpoint.netns_identity).or_insert((endpoint.netns, Vec::new()));
-                scopes.push(Scope { vni: network.vni, network: network.name });
-            }
-        }
-        if tick {
-            self.without.clear();
-        }
-        self.resolvers.retain(|identity, resolver| wanted.contains_key(identity) && !resolver.has_ended());
-        for (identity, (path, scopes)) in wanted {
-            if let Some(resolver) = self.resolvers.get(&identity) {
-                resolver.set_scopes(scopes);
-                continue;
-            }
-            if self.without.contains(&identity) {
-                continue;
-            }
-            let node = Arc::clone(&self.driver.node);
-            let started = spawn_blocking(move || {
-                let netns = Netns::find(&path, identity).map_err(|error| error.to_string())?;
-                Resolver::start(node, netns, scopes).map_err(|error| error.to_string())
-            });
-            match started.await.unwrap_or_else(|error| Err(error.to_string())) {
-                Ok(resolver) => drop(self.resolvers.insert(identity, resolver)),
-                Err(error) => self.no_resolver(identity, &error),
-            }
-        }
-    }
-
-    fn no_resolver(&mut self, sandbox: Identity, error: &str) {
-        self.without.insert(sandbox);
-        if std::mem::replace(&mut self.told.resolver, true) {
-            return debug!("no resolver in {sandbox}: {error}");
-        }
-        warn!(
-            "no resolver can be started in {sandbox} ({error}): its container finds those of other hosts by address, not \
-             by name; it needs Linux 5.12 with nf_tables"
-        );
-    }
-
     /// Asks for the names of containers that have new endpoints or are called otherwise now.
     async fn look_at_containers(&mut self, tick: bool) {
         let fresh = self.events.is_none();
@@ -177,7 +127,7 @@ impl Keeper {
                 }
                 Err(error) => return self.no_engine(&error),
             }
-            if std::mem::take(&mut self.told.engine) {
+            if std::mem::take(&mut self.told) {
                 info!("the Docker Engine says its containers' names again");
             }
         }
@@ -211,7 +161,7 @@ impl Keeper {
 
     fn no_engine(&mut self, error: &EngineError) {
         self.events = None;
-        if std::mem::replace(&mut self.told.engine, true) {
+        if std::mem::replace(&mut self.told, true) {
             return debug!("{error}");
         }
         warn!("{error}; until then containers that start here are found by name only on this host");

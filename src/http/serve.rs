@@ -17,7 +17,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{AbortHandle, Id, JoinSet};
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tower::ServiceExt;
 
 /// Connections of one port at once. A browser opens six for a page.
@@ -39,10 +39,7 @@ pub(super) async fn serve(listener: TcpListener, router: Router) {
     let clock = Arc::new(AtomicU64::new(0));
     loop {
         tokio::select! {
-            Some(ended) = tasks.join_next_with_id() => {
-                let id = ended.map_or_else(|error| error.id(), |(id, ())| id);
-                open.remove(&id);
-            }
+            Some(ended) = tasks.join_next_with_id() => drop(open.remove(&which(ended))),
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
                     if open.len() >= MOST {
@@ -50,6 +47,12 @@ pub(super) async fn serve(listener: TcpListener, router: Router) {
                         if let Some(gone) = idlest.map(|(id, _)| *id).and_then(|id| open.remove(&id)) {
                             gone.task.abort();
                         }
+                    }
+                    // What was told to end has its file until it has ended.
+                    while tasks.len() >= MOST
+                        && let Some(ended) = tasks.join_next_with_id().await
+                    {
+                        open.remove(&which(ended));
                     }
                     let last = Arc::new(AtomicU64::new(clock.fetch_add(1, Ordering::Relaxed)));
                     let task = tasks.spawn(connection(stream, router.clone(), Arc::clone(&clock), Arc::clone(&last)));
@@ -64,6 +67,11 @@ pub(super) async fn serve(listener: TcpListener, router: Router) {
             },
         }
     }
+}
+
+/// The connection that has ended, whichever way.
+fn which(ended: Result<(Id, ()), JoinError>) -> Id {
+    ended.map_or_else(|error| error.id(), |(id, ())| id)
 }
 
 /// A connection that is open.

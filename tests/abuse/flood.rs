@@ -7,6 +7,7 @@ use crate::harness::frames::{MARK, mark, number, numbers, station, vxlan};
 use crate::harness::node::{Node, Row};
 use crate::harness::port::Port;
 use crate::harness::privileged;
+use crate::harness::process::resident;
 use crate::harness::vtep::Vtep;
 use crate::{KNOWN, VNI, quiet};
 
@@ -31,7 +32,7 @@ fn a_flood_of_stations_fills_the_table_and_no_more() {
     // A station that is known before the flood, behind the other VTEP.
     say(&other, KNOWN, 1);
     inside.find("the known station", |frame| number(frame) == Some(1));
-    let (before, memory) = (node.stats(), resident(&node));
+    let (before, memory) = (node.stats(), resident(node.daemon.pid()));
     for round in (1_000..1_000 + STATIONS).step_by(ROUND as usize) {
         for source in round..round + ROUND {
             say(&flooder, source, source);
@@ -44,7 +45,11 @@ fn a_flood_of_stations_fills_the_table_and_no_more() {
     assert_eq!(fdb.values().filter(|row| row.kind == "learned").count(), CAP);
     assert_eq!(fdb.get(&(VNI.into(), station(KNOWN))), Some(&Row::learned(third)));
     // About 100 bytes each were promised; a debug build and the allocator may take their share.
-    assert!(resident(&node) < memory + (16 << 20), "from {memory} to {} bytes", resident(&node));
+    assert!(
+        resident(node.daemon.pid()) < memory + (16 << 20),
+        "from {memory} to {} bytes",
+        resident(node.daemon.pid())
+    );
 
     // The known flow goes on, to its VTEP alone, and from it.
     inside.send(&mark(station(KNOWN), mac, 2));
@@ -57,11 +62,4 @@ fn a_flood_of_stations_fills_the_table_and_no_more() {
     inside.find("the known station", |frame| number(frame) == Some(3));
     assert_eq!(node.stats().drops_since(&before), Default::default());
     node.is_well();
-}
-
-/// Bytes of memory that the daemon holds.
-fn resident(node: &Node<'_>) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", node.daemon.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
 }

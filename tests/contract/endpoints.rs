@@ -8,6 +8,7 @@ use weft::sandbox::{Netns, devices, link};
 use weft_proto::v1;
 
 use crate::Node;
+use crate::harness::process::{open_files, resident};
 use crate::harness::{eventually, privileged};
 
 /// The links of a namespace, one to a line.
@@ -105,8 +106,7 @@ fn a_thousand_endpoints_one_after_another_leave_nothing_behind() {
 
 /// What an endpoint could leave behind.
 fn traces(node: &Node, sandbox: &Netns) -> (usize, Vec<String>, Vec<String>, String) {
-    let open_files = fs::read_dir(format!("/proc/{}/fd", node.daemon.pid())).unwrap().count();
-    (open_files, links(&node.host().netns), links(sandbox), routes(sandbox))
+    (open_files(node.daemon.pid()), links(&node.host().netns), links(sandbox), routes(sandbox))
 }
 
 /// The most that an idle daemon with ten endpoints may hold in memory.
@@ -120,8 +120,6 @@ fn an_idle_daemon_with_ten_endpoints_is_small() {
     for endpoint in 0..10 {
         node.text(&format!("attach blue --netns {} --ifname ov{endpoint}", node.netns(endpoint % 2)));
     }
-    let status = fs::read_to_string(format!("/proc/{}/status", node.daemon.pid())).unwrap();
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    let kb: u64 = resident.trim().trim_end_matches(" kB").parse().unwrap();
+    let kb = resident(node.daemon.pid()) >> 10;
     assert!((1..=IDLE_KB).contains(&kb), "{kb} kB are resident");
 }

@@ -17,6 +17,7 @@ mod settings;
 
 use harness::engine::{Engine, IMAGE, has_engine};
 use harness::node::Node;
+use harness::process::open_files;
 use weft::lab::{Daemon, Host, Lab, LabSpec};
 
 /// Returns from the test unless real engines can be run; see `harness::engine`.
@@ -90,7 +91,7 @@ impl<'a> Site<'a> {
 
     /// How many files weft has open.
     fn descriptors(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.node().daemon.pid())).unwrap().count()
+        open_files(self.node().daemon.pid())
     }
 
     /// The interfaces of the host, less the bridge's ports, which the engine removes in its own time.

@@ -13,6 +13,7 @@ pub(crate) mod engine;
 pub(crate) mod frames;
 pub(crate) mod node;
 pub(crate) mod port;
+pub(crate) mod process;
 pub(crate) mod program;
 pub(crate) mod secrets;
 pub(crate) mod vtep;

@@ -1,11 +1,11 @@
 //! Many clients that connect and say nothing: they cost the daemon little, and the page is served all the same.
 
-use std::fs;
 use std::io::Write;
 use std::net::TcpStream;
 
 use weft::lab::{Daemon, Lab, LabSpec};
 
+use crate::harness::process::{open_files, resident};
 use crate::harness::{eventually, privileged, weft};
 use crate::{PORT, get};
 
@@ -14,17 +14,7 @@ const SILENT: usize = 2000;
 /// Some more open files than the server's bound of 64 connections.
 const FILES: usize = 80;
 /// Bytes that the daemon may have grown by: 64 connections with their buffers are a few MiB.
-const GROWTH: usize = 16 << 20;
-
-fn open_files(pid: u32) -> usize {
-    fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
-}
-
-fn resident(pid: u32) -> usize {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
-}
+const GROWTH: u64 = 16 << 20;
 
 #[test]
 fn two_thousand_silent_clients_cost_little_and_the_page_is_served() {

@@ -1,5 +1,7 @@
 //! The screen: a head, the tables' names, the chosen table, and what keys do.
 
+use std::sync::LazyLock;
+
 use ratatui::Frame;
 use ratatui::layout::{Alignment, Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
@@ -156,8 +158,11 @@ fn help(frame: &mut Frame<'_>) {
     frame.render_widget(Paragraph::new(text).block(ratatui::widgets::Block::bordered().title(" weft top ")), area);
 }
 
+/// Whether the terminal is to have colours: asked once, and not for each cell.
+static COLOURED: LazyLock<bool> = LazyLock::new(|| style::Style::of_stdout().coloured);
+
 fn style(tone: Tone) -> Style {
-    if !style::Style::of_stdout().coloured {
+    if !*COLOURED {
         return Style::default();
     }
     match tone {

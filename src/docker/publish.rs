@@ -293,8 +293,7 @@ impl Keeper {
 
     /// Says once of a network what is in the way.
     fn tell(&mut self, of: &str, text: String) {
-        if self.told.get(of) != Some(&text) {
-            self.told.insert(of.to_owned(), text.clone());
+        if self.told.insert(of.to_owned(), text.clone()).as_ref() != Some(&text) {
             self.driver.node.happened("docker_network", text);
         }
     }

@@ -150,16 +150,13 @@ impl Node {
             }
         });
     }
-}
 
-impl Node {
     /// A neighbour refuses this node, which may be why it finds itself alone.
     fn refused_by(&self, membership: &Membership, peer: NodeId, reason: &str) {
         let mut refused = membership.channels.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        if refused.get(&peer).is_some_and(|told| told == reason) {
+        if refused.insert(peer, reason.to_owned()).as_deref() == Some(reason) {
             return;
         }
-        refused.insert(peer, reason.to_owned());
         drop(refused);
         let who = membership.core.look(|cluster| cluster.members().find(|member| member.node == peer));
         let name = who.and_then(|member| member.name).unwrap_or_else(|| peer.to_string());

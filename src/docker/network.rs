@@ -32,6 +32,23 @@ pub(super) fn identifier<'a>(id: &'a str, what: &str) -> Result<&'a str, Refused
     }
 }
 
+/// What a provisional name begins with.
+const PROVISIONAL: &str = "docker-";
+
+/// How much of the engine's identifier follows.
+const SHOWN: usize = 12;
+
+/// The name of a network that is made for the engine's, as long as nobody knows what the user calls it.
+pub(super) fn provisional_name(id: &str) -> String {
+    format!("{PROVISIONAL}{}", id.chars().take(SHOWN).collect::<String>())
+}
+
+/// Whether this name was given for want of another. Engines' identifiers are hexadecimal.
+pub(super) fn is_provisional(name: &str) -> bool {
+    let shown = name.strip_prefix(PROVISIONAL);
+    shown.is_some_and(|shown| shown.len() == SHOWN && shown.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
 /// A pool as CreateNetwork has it.
 struct Given {
     subnet: IpNet,
@@ -106,7 +123,7 @@ impl Driver {
     fn make(&self, id: &str, name: Option<String>, options: &Options, pools: &[Given]) -> Result<Network, Refused> {
         let ranges = pools.iter().filter_map(|pool| pool.asked.as_ref()?.range);
         let wire = v1::CreateNetworkRequest {
-            name: name.unwrap_or_else(|| format!("docker-{}", id.chars().take(12).collect::<String>())),
+            name: name.unwrap_or_else(|| provisional_name(id)),
             vni: options.vni,
             subnets: pools.iter().map(|pool| pool.subnet.to_string()).collect(),
             gateways: pools.iter().filter_map(|pool| pool.gateway).map(|g| g.to_string()).collect(),
@@ -176,8 +193,9 @@ impl Driver {
             self.node.release(&network, &binding.holder());
         }
         let removed = self.remove_made(&binding);
-        // The node removes Docker's network after its own; whoever does so before does not want it here.
-        if self.node.network(&binding.network).is_ok() {
+        // The node removes Docker's network after its own; whoever does so before does not want it here, unless it is
+        // there under another name.
+        if self.node.network(&binding.network).is_ok() && !self.is_shared(&binding) {
             self.store().hide(&binding.network)?;
         }
         match removed {
@@ -197,15 +215,19 @@ impl Driver {
 
     /// Removes the network that was made for an engine's network, once no other of the engine's is bound to it.
     fn remove_made(&self, binding: &Binding) -> Result<(), NodeError> {
-        let shared = self.store().bindings().any(|b| b.id != binding.id && b.network == binding.network && !b.leaving);
         if !binding.made || self.node.network(&binding.network).is_err() {
             return Ok(());
         }
-        if shared {
+        if self.is_shared(binding) {
             let (network, endpoints) = (binding.network.clone(), "those of another network of Docker's".to_owned());
             return Err(NodeError::HasEndpoints { network, endpoints });
         }
         self.node.remove_network(&binding.network).map(drop)
+    }
+
+    /// Whether another network of the engine's is bound to the same network.
+    fn is_shared(&self, binding: &Binding) -> bool {
+        self.store().bindings().any(|b| b.id != binding.id && b.network == binding.network && !b.leaving)
     }
 
     /// Removes networks of the engine's that were still used when it let go of them. Blocks; the caller has the turn.

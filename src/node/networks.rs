@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use tracing::info;
-use weft_control::define::{DefineError, Surroundings, define, max_mtu};
+use weft_control::define::{DefineError, Surroundings, check_name, define, max_mtu};
 use weft_control::network::{Mode, Network, find};
 use weft_control::options::{OptionError, Options};
 use weft_control::space::Space;
@@ -53,6 +53,34 @@ impl Node {
         tables.networks.insert(network.name.clone(), network.clone());
         info!(network = network.name, vni = network.vni.get(), "network made");
         Ok(network)
+    }
+
+    /// Gives a network another name, which no network has. Blocks; the caller has the turn.
+    pub(crate) fn rename_network(&self, id: &str, name: &str) -> Result<(), NodeError> {
+        self.check_ready()?;
+        let name = request::reference(name.to_owned(), "network's name")?;
+        if self.has_local_name(&name) {
+            return Err(DefineError::NameInUse(name).into());
+        }
+        let network = {
+            let tables = self.tables();
+            check_name(&name, tables.networks.values())?;
+            Network { name, ..tables.network(id)?.clone() }
+        };
+        if self.membership.is_some() {
+            self.republish_network(&network);
+            return Ok(());
+        }
+        let mut state = self.state();
+        if let Some(saved) = state.networks.iter_mut().find(|n| n.id == network.id) {
+            saved.name.clone_from(&network.name);
+        }
+        self.dir.save(&state)?;
+        let mut tables = self.tables_mut();
+        tables.networks.retain(|_, other| other.id != network.id);
+        info!(network = network.name, id, "network renamed");
+        tables.networks.insert(network.name.clone(), network);
+        Ok(())
     }
 
     /// Removes a network that has no endpoints. Blocks; the caller has the turn.

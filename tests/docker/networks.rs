@@ -83,6 +83,80 @@ fn a_network_made_once_is_there_on_every_host_and_goes_everywhere() {
     b.node().is_well();
 }
 
+/// As Docker's user makes a network who knows nothing of weft's names.
+const UNSAID: &str = "network create -d weft --ipam-driver weft --subnet 10.8.0.0/16";
+
+#[test]
+fn a_network_is_called_everywhere_as_docker_calls_it() {
+    privileged!();
+    engines!();
+    let lab = lab();
+    let [mut a, mut b] = members(&lab, &[]);
+    // The name is free on one host and taken on another: it is left to who has it there.
+    b.engine.run("network create green");
+    a.engine.run(&format!("{UNSAID} green"));
+    b.says("the network green does not appear in Docker");
+    assert_eq!(b.engine.run("network inspect --format '{{.Driver}}' green"), "bridge");
+
+    // It is learned late where weft could not ask, and not given up when weft starts again.
+    a.node = None;
+    a.node = Some(Node::again(a.host, &["--docker-engine", "/run/nothing.sock"]));
+    a.engine.run("network create -d weft --ipam-driver weft --subnet 10.9.0.0/16 blue");
+    eventually("the other node knows of it", || b.networks() == 2);
+    a.node = None;
+    a.node = Some(Node::again(a.host, &["--docker-networks", "off"]));
+    b.has_network("blue");
+    a.node = None;
+    a.node = Some(Node::again(a.host, &[]));
+    let (x, y) = (a.container("left", "--network blue"), b.container("right", "--network blue"));
+    eventually("each reaches the other", || a.reaches("left", &y) && b.reaches("right", &x));
+    assert!(!b.engine.run("network ls").contains("docker-"), "it appeared under a name that nobody gave it");
+
+    // One that is no name for weft, or that another network of the cluster has, stays on its host.
+    let refused = a.node().run("network create red --subnet 10.7.0.0/16")["id"].as_str().unwrap().to_owned();
+    b.has_network("red");
+    b.engine.run("network rm red");
+    b.engine.run("network create -d weft --ipam-driver weft --subnet 10.6.0.0/16 red");
+    b.says("there is a network `red` already");
+    b.engine.run("network create -d weft --ipam-driver weft --subnet 10.5.0.0/16 'two words'");
+    b.says("`two words` is no name for a network");
+    b.engine.run(&format!("run --rm --network red {IMAGE} ip addr"));
+    a.node().run(&format!("network rm {refused}"));
+    eventually("the name is free, and the other's", || {
+        String::from_utf8_lossy(&a.engine.docker("network inspect red").stdout).contains("10.6.0.0/16")
+    });
+
+    // It goes everywhere, under that name.
+    b.crash_weft();
+    b.engine.run("network rm red 'two words'");
+    a.has_no_network("red");
+    a.engine.run("rm --force left");
+    a.engine.run("network rm blue green");
+    b.engine.run("rm --force right");
+    b.has_no_network("blue");
+    eventually("nothing is left", || a.networks() + b.networks() == 0);
+    a.node().is_well();
+    b.node().is_well();
+}
+
+#[test]
+fn a_node_that_stands_alone_learns_the_name_too() {
+    privileged!();
+    engines!();
+    let lab = lab();
+    let mut site = Site::start(&lab.hosts[0]);
+    site.engine.run(&format!("{UNSAID} -o plain blue"));
+    let is_named = |site: &Site<'_>| site.node().run("network ls")[0]["name"] == "blue";
+    eventually("it has Docker's name", || is_named(&site));
+    site.crash_weft();
+    assert!(is_named(&site), "the name is forgotten");
+    site.container("web", "--network blue");
+    site.engine.run("rm --force web");
+    site.engine.run("network rm blue");
+    assert_eq!(site.networks(), 0);
+    site.node().is_well();
+}
+
 #[test]
 fn what_is_used_or_is_the_users_is_left_alone() {
     privileged!();

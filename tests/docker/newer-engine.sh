@@ -33,7 +33,9 @@ find root -path '*/lib/*' -name 'l*.so*' -exec cp --no-dereference {} "$engine/l
 cp root/usr/bin/tini-static "$engine/docker-init"
 for program in dockerd docker docker-proxy containerd containerd-shim-runc-v2 runc; do
     cp "$(find root/usr -path "*bin/$program" -type f)" "$engine/$program"
-    ! ldd "$engine/$program" 2>&1 | grep --quiet 'not found' ||
+    # Not in a pipe: ldd fails where it finds something missing.
+    missing="$(ldd "$engine/$program" 2>&1 || true)"
+    [[ "$missing" != *'not found'* ]] ||
         patchelf --set-interpreter "$dir/lib/ld-linux-x86-64.so.2" --set-rpath "$dir/lib" "$engine/$program"
 done
 mv "$engine" "$dir"

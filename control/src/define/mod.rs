@@ -48,12 +48,7 @@ fn overhead(mode: Mode, options: Options, tunnel: IpAddr) -> u32 {
 
 /// Makes the definition of a new network with the random identifier `id`.
 pub fn define(asked: CreateNetwork, id: String, around: Surroundings<'_>) -> Result<Network, DefineError> {
-    if !is_name(&asked.name) {
-        return Err(DefineError::Name(asked.name));
-    }
-    if around.networks.iter().any(|n| n.name == asked.name) {
-        return Err(DefineError::NameInUse(asked.name));
-    }
+    check_name(&asked.name, around.networks.iter().copied())?;
     if asked.driver != Network::DRIVER {
         return Err(DefineError::Driver(asked.driver));
     }
@@ -76,6 +71,14 @@ pub fn define(asked: CreateNetwork, id: String, around: Surroundings<'_>) -> Res
         remotes: asked.remotes,
         options: asked.options,
     })
+}
+
+/// Refuses what is no name for a network, and what is the name of one.
+pub fn check_name<'a>(name: &str, mut networks: impl Iterator<Item = &'a Network>) -> Result<(), DefineError> {
+    if !is_name(name) {
+        return Err(DefineError::Name(name.to_owned()));
+    }
+    if networks.any(|network| network.name == name) { Err(DefineError::NameInUse(name.to_owned())) } else { Ok(()) }
 }
 
 /// Docker's form for names.

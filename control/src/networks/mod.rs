@@ -84,7 +84,7 @@ impl fmt::Display for Change {
                 "there are two networks `{from}`, made where the nodes did not see each other: the one with the id {id} \
                  is called `{to}` now; remove one of them"
             ),
-            Change::Renamed { from, to, .. } => write!(f, "the network `{from}` is called `{to}` again"),
+            Change::Renamed { from, to, .. } => write!(f, "the network `{from}` is called `{to}` now"),
             Change::Renumbered { id, name, from, to } => {
                 write!(f, "the network `{name}` ({id}) has the VNI {to} and not {from}: an older network has that one")
             }

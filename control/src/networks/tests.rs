@@ -43,7 +43,7 @@ fn the_older_network_keeps_the_name_and_the_other_gets_it_back() {
     let all = changes(&mut registry);
     let back = Change::Renamed { id: "aa".into(), from: "blue~aa".into(), to: "blue".into() };
     assert_eq!(all.last(), Some(&back), "{all:?}");
-    assert_eq!(back.to_string(), "the network `blue~aa` is called `blue` again");
+    assert_eq!(back.to_string(), "the network `blue~aa` is called `blue` now");
 }
 
 #[test]

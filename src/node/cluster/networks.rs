@@ -151,6 +151,15 @@ impl Node {
         Ok(())
     }
 
+    /// Tells the cluster what a network that it has is now. The caller has the turn.
+    pub(in crate::node) fn republish_network(&self, network: &Network) {
+        let Some(membership) = &self.membership else { return };
+        let (kind, id) = (Kind::Network, network.id.clone());
+        membership.core.tell(Input::PutObject { kind, id, value: object::encode(network) });
+        self.save_told(membership);
+        self.adopt_networks();
+    }
+
     /// Takes a network out of the cluster. The caller has the turn.
     pub(in crate::node) fn unpublish_network(&self, network: &Network) -> Result<(), NodeError> {
         let Some(membership) = &self.membership else { return Ok(()) };
@@ -159,13 +168,17 @@ impl Node {
             return Err(NodeError::HasEndpointsElsewhere { network: network.name.clone(), nodes: others.join(", ") });
         }
         membership.core.tell(Input::RemoveObject { kind: Kind::Network, id: network.id.clone() });
-        membership.unsaved.mark_objects();
-        if let Err(error) = self.save_cluster() {
-            // It is gone for all others already; what could not be written is written as soon as it can be.
-            self.events.record("not_saved", error.to_string());
-        }
+        self.save_told(membership);
         self.adopt_networks();
         Ok(())
+    }
+
+    /// Saves what all others have been told already: what cannot be written now is written as soon as it can be.
+    fn save_told(&self, membership: &Membership) {
+        membership.unsaved.mark_objects();
+        if let Err(error) = self.save_cluster() {
+            self.events.record("not_saved", error.to_string());
+        }
     }
 }
 

@@ -39,6 +39,11 @@ pub(crate) fn span(seconds: u64) -> String {
     }
 }
 
+/// How long a daemon is up, where that is known.
+pub(crate) fn up(seconds: Option<u64>) -> String {
+    seconds.map_or_else(|| "–".to_owned(), span)
+}
+
 /// How a clock is off from the others'.
 fn clock(ahead_ms: i64) -> String {
     match (ahead_ms.unsigned_abs() / 1000, ahead_ms > 0) {
@@ -85,9 +90,9 @@ pub fn members(members: &[view::Member], style: Style) -> String {
     let row = |m: &view::Member| {
         let (state, signer) = (toned(m.state, Tone::of(m.state)), if m.signer { "signer" } else { "" });
         let [name, id, address, version] = [&m.name, &m.id, &m.address, &m.version].map(Cell::new);
-        vec![name, id, address, state, Cell::new(signer), version]
+        vec![name, id, address, state, Cell::new(up(m.uptime_seconds())), Cell::new(signer), version]
     };
-    style.table(&["NAME", "ID", "ADDRESS", "STATE", "ROLE", "VERSION"], members.iter().map(row))
+    style.table(&["NAME", "ID", "ADDRESS", "STATE", "UP", "ROLE", "VERSION"], members.iter().map(row))
 }
 
 /// `weft neigh`.
@@ -208,6 +213,8 @@ mod tests {
             state: "alive",
             signer: false,
             version: "0.1.0".to_owned(),
+            started: None,
+            started_ms: None,
         };
         let text = members(&[member("a"), member("long-name")], Style::PLAIN);
         let lines: Vec<_> = text.lines().collect();

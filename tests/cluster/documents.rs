@@ -60,9 +60,10 @@ fn status_and_members() {
     let id = |n: usize| cluster.json(n, "status")["id"].clone();
     let member = |n: usize| {
         json!({"name": format!("node{}", n + 1), "id": id(n), "address": format!("192.0.2.{}", n + 1), "state": "alive",
-               "signer": true, "version": version})
+               "signer": true, "version": version, "started": cluster.json(n, "members")[n]["started"]})
     };
     let all = json!([member(0), member(1), member(2)]);
+    assert!(rows(&all).iter().all(|member| is_time(&member["started"])), "{all}");
     for n in [0, 1, 2] {
         eventually("the members are the same on all", || cluster.json(n, "members") == all);
         assert_eq!(cluster.json(n, "members ls"), all);

@@ -88,7 +88,7 @@ fn top_shows_nodes_endpoints_flows_and_drops_as_they_change() {
     overlay::share(&lab, &daemons, "blue", &[]).unwrap();
     let host = &lab.hosts[0];
     let mut terminal = Terminal::open(host);
-    terminal.line(&["node2", "alive", "192.0.2.2", "aes-256-gcm"]);
+    terminal.line(&["node2", "alive", "s  192.0.2.2", "aes-256-gcm", env!("CARGO_PKG_VERSION")]);
     terminal.press("2");
     terminal.line(&["blue", "10.77.0.2", "node2", "remote"]);
     terminal.press("/10.77.0.1\r");

@@ -44,8 +44,12 @@ fn status_and_members_say_who_the_node_is() {
         (&json!(1), &json!(0), &json!(0))
     );
     let member = json!([{"name": "node1", "id": status["id"], "address": "192.0.2.1", "state": "alive", "signer": false,
-                         "version": status["version"]}]);
+                         "version": status["version"], "started": node.json("members")[0]["started"]}]);
     assert_eq!(node.json("members"), member);
+    assert!(
+        member[0]["started"].as_str().is_some_and(|time| time.starts_with("20") && time.ends_with('Z')),
+        "{member}"
+    );
     assert!(node.text("status").contains("standalone") && node.text("members").contains("alive"));
 }
 

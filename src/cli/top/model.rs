@@ -187,11 +187,16 @@ pub(super) mod tests {
             sessions: vec![session],
             ..v1::StatusResponse::default()
         };
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        let started = now - Duration::from_secs(7200);
         let member = |n: u32, state: v1::MemberState| v1::Member {
             name: format!("node{n}"),
             id: n.to_string(),
             address: format!("192.0.2.{n}"),
             state: state.into(),
+            version: "0.9.0".into(),
+            // An earlier daemon does not say when they started.
+            started: (n == 1).then_some(started.as_millis() as u64),
             ..v1::Member::default()
         };
         let members = [member(1, v1::MemberState::Alive), member(2, v1::MemberState::Suspect)];

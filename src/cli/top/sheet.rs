@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use super::flows::Flows;
 use super::model::Model;
 use super::state::{Order, State, Tab};
+use crate::cli::print::up;
 use crate::cli::style::Tone;
 use crate::cli::view;
 
@@ -66,6 +67,7 @@ pub(super) fn heads(tab: Tab) -> &'static [Head] {
     const NODES: &[Head] = &[
         text("NAME"),
         text("STATE"),
+        number("UP"),
         text("ADDRESS"),
         number("STATIONS"),
         number("LATENCY"),
@@ -75,6 +77,7 @@ pub(super) fn heads(tab: Tab) -> &'static [Head] {
         text("SUITE"),
         number("KEY AGE"),
         number("PATH MTU"),
+        text("VERSION"),
     ];
     const ENDPOINTS: &[Head] =
         &[text("NETWORK"), text("ADDRESSES"), text("MAC"), text("NODE"), text("KIND"), text("ENDPOINT"), text("STATE")];
@@ -174,12 +177,14 @@ fn nodes(model: &Model) -> Vec<Vec<Cell>> {
             }
         };
         let refused = session.map(|session| session.rejected.values().sum::<u64>());
+        let uptime = member.uptime_seconds();
         let mtu = path.and_then(|path| path.path_mtu);
         let narrow = path.is_some_and(|path| path.path_mtu.is_some_and(|mtu| mtu < path.path_mtu_needed));
         let name = if member.id == last.status.id { format!("{} *", member.name) } else { member.name.clone() };
         vec![
             Cell::text(name),
             Cell::state(member.state),
+            Cell { text: up(uptime), ..Cell::count(uptime) },
             Cell::text(&member.address),
             Cell::count(stations.get(member.address.as_str()).copied().unwrap_or(0)),
             latency,
@@ -189,6 +194,7 @@ fn nodes(model: &Model) -> Vec<Vec<Cell>> {
             Cell::text(session.map(|session| session.suite.as_str()).unwrap_or_default()),
             Cell::count(session.map(|session| session.age_seconds)),
             Cell::count(mtu.map(u64::from)).doubtful(narrow),
+            Cell::text(&member.version),
         ]
     };
     last.members.iter().map(row).collect()
@@ -332,8 +338,9 @@ mod tests {
     #[test]
     fn nodes_have_their_sessions_and_rates() {
         let rows = texts(&State::default());
-        assert_eq!(rows[0][..4], ["node1 *", "alive", "192.0.2.1", "0"]);
-        assert_eq!(rows[1][..6], ["node2", "suspect", "192.0.2.2", "1", "249 µs", "1.0 k"]);
+        assert_eq!(rows[0][..4], ["node1 *", "alive", "2h 0m", "192.0.2.1"]);
+        assert_eq!(rows[1][..7], ["node2", "suspect", "–", "192.0.2.2", "1", "249 µs", "1.0 k"]);
+        assert_eq!(rows[1][12], "0.9.0");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The other nodes, and what admits them.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use serde::Serialize;
 use weft_proto::v1;
 
@@ -20,6 +22,19 @@ pub struct Member {
     pub signer: bool,
     /// The version of its daemon.
     pub version: String,
+    /// When its daemon started by its own clock, in UTC; null for one that does not answer.
+    pub started: Option<String>,
+    /// The same in milliseconds since 1970.
+    #[serde(skip)]
+    pub started_ms: Option<u64>,
+}
+
+impl Member {
+    /// For how many seconds its daemon is up. Nothing is known of one whose clock is ahead of this host's.
+    pub fn uptime_seconds(&self) -> Option<u64> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+        now.checked_sub(Duration::from_millis(self.started_ms?)).map(|up| up.as_secs())
+    }
 }
 
 impl From<v1::Member> for Member {
@@ -31,8 +46,8 @@ impl From<v1::Member> for Member {
             v1::MemberState::Left => "left",
             v1::MemberState::Unspecified => UNKNOWN,
         };
-        let v1::Member { name, id, address, signer, version, .. } = wire;
-        Member { state, name, id, address, signer, version }
+        let v1::Member { name, id, address, signer, version, started: started_ms, .. } = wire;
+        Member { state, name, id, address, signer, version, started: started_ms.map(utc), started_ms }
     }
 }
 

@@ -23,7 +23,7 @@ fn mac(octets: &[u8]) -> String {
 }
 
 /// Milliseconds since 1970 as RFC 3339 says them; a number that is no time is shown as it is.
-fn utc(millis: u64) -> String {
+pub(super) fn utc(millis: u64) -> String {
     let time = i128::from(millis) * 1_000_000;
     let time = OffsetDateTime::from_unix_timestamp_nanos(time).ok();
     let text = time.and_then(|time| time.format(&Rfc3339).ok());

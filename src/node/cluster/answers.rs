@@ -35,6 +35,7 @@ impl Node {
                 state: v1::MemberState::Alive.into(),
                 signer: false,
                 version: env!("CARGO_PKG_VERSION").to_owned(),
+                started: Some(self.identity.incarnation),
             }];
         };
         let signers = membership.appointed();
@@ -252,6 +253,8 @@ fn wire(cluster: &weft_control::cluster::Cluster, member: &Member, signers: &[No
         state: state.into(),
         signer: signers.contains(&member.node),
         version: cluster.table().node(member.node).map(|record| record.version.clone()).unwrap_or_default(),
+        // A life has the moment of its start for a number, but for a clock that has gone back since the one before.
+        started: member.state.is_active().then_some(member.incarnation),
         id,
     }
 }

@@ -171,6 +171,16 @@ pub fn reference(text: String, what: &'static str) -> Result<String, Refused> {
     required(text, what, limits::NAME_BYTES)
 }
 
+/// An address, as the command line takes it.
+pub fn address(text: &str) -> Result<IpAddr, Refused> {
+    parse(text, ADDRESS)
+}
+
+/// A subnet or range, as the command line takes it; the host's bits are for later.
+pub fn cidr(text: &str) -> Result<IpNet, Refused> {
+    parse(text, CIDR)
+}
+
 fn required(value: String, what: &'static str, limit: usize) -> Result<String, Refused> {
     if value.is_empty() {
         return Err(Refused::Missing(what));

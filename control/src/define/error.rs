@@ -50,6 +50,19 @@ pub enum DefineError {
     /// A subnet that no host can have an address in.
     #[error("{0} is no subnet for hosts: choose one of unicast addresses")]
     NotUnicast(IpNet),
+    /// A subnet whose addresses mean something else on every host.
+    #[error(
+        "the subnet {subnet} has {what} addresses ({reserved}), which lead to no endpoint: choose a private one, as \
+         10.1.0.0/16 or fd00:1::/64"
+    )]
+    Reserved {
+        /// The subnet.
+        subnet: IpNet,
+        /// What they are.
+        what: &'static str,
+        /// All of their kind.
+        reserved: IpNet,
+    },
     /// The gateway is in no subnet.
     #[error("the gateway {0} is in none of the network's subnets: give --subnet for it, or another gateway")]
     GatewayOutside(IpAddr),

@@ -13,6 +13,7 @@ pub(crate) fn arrange(asked: &CreateNetwork) -> Result<Vec<Subnet>, DefineError>
     let plain = |subnet: &IpNet| Subnet { subnet: *subnet, gateway: None, ip_range: None };
     let mut subnets: Vec<_> = asked.subnets.iter().map(plain).collect();
     check_subnets(&subnets)?;
+    asked.subnets.iter().try_for_each(check_reserved)?;
     for gateway in asked.gateways.iter().copied() {
         let subnet = subnets.iter_mut().find(|s| s.subnet.contains(&gateway));
         let subnet = subnet.ok_or(DefineError::GatewayOutside(gateway))?;
@@ -50,6 +51,27 @@ pub(crate) fn check_subnets(subnets: &[Subnet]) -> Result<(), DefineError> {
     }
     Ok(())
 }
+
+/// Refuses what every host keeps for itself and its links (RFC 6890). Of a new network only: what earlier versions let
+/// members write is there, and stays.
+fn check_reserved(subnet: &IpNet) -> Result<(), DefineError> {
+    for (what, reserved) in RESERVED {
+        let reserved: IpNet = reserved.parse().expect("a literal subnet");
+        if reserved.contains(subnet) || subnet.contains(&reserved) {
+            return Err(DefineError::Reserved { subnet: *subnet, what, reserved });
+        }
+    }
+    Ok(())
+}
+
+const RESERVED: [(&str, &str); 6] = [
+    ("loopback", "127.0.0.0/8"),
+    ("loopback", "::1/128"),
+    ("link-local", "169.254.0.0/16"),
+    ("link-local", "fe80::/10"),
+    ("multicast", "224.0.0.0/4"),
+    ("multicast", "ff00::/8"),
+];
 
 fn check_gateway(subnet: &IpNet, gateway: IpAddr) -> Result<(), DefineError> {
     if !subnet.contains(&gateway) {

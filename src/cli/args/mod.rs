@@ -5,7 +5,9 @@ mod up;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand};
+use weft_proto::request::{self, AskedAddress, Refused};
 use weft_vtep::addr::{Mac, Vni};
 
 pub use up::{Docker, DockerNetworks, SealSuite, UpArgs};
@@ -197,19 +199,19 @@ pub struct CreateArgs {
     /// The network's name
     pub name: String,
     /// The driver: overlay, or for a network of this host bridge, host or macvlan
-    #[arg(short, long, default_value = "overlay")]
+    #[arg(short, long, default_value = "overlay", value_parser = NonEmptyStringValueParser::new())]
     pub driver: String,
     /// The VXLAN network identifier [default: a free one from 4096 up]
     #[arg(long, value_name = "N")]
     pub vni: Option<Vni>,
     /// A subnet; may be repeated
-    #[arg(long, value_name = "CIDR")]
+    #[arg(long, value_name = "CIDR", value_parser = cidr)]
     pub subnet: Vec<String>,
     /// The default gateway of a subnet
-    #[arg(long, value_name = "IP")]
+    #[arg(long, value_name = "IP", value_parser = address)]
     pub gateway: Vec<String>,
     /// The part of a subnet that addresses are given out from
-    #[arg(long, value_name = "CIDR")]
+    #[arg(long, value_name = "CIDR", value_parser = cidr)]
     pub ip_range: Vec<String>,
     /// The largest inner IP packet [default: the most that the underlay carries]
     #[arg(long, value_name = "BYTES")]
@@ -221,7 +223,7 @@ pub struct CreateArgs {
     #[arg(long)]
     pub internal: bool,
     /// A VTEP outside of any cluster; may be repeated, needs --plain
-    #[arg(long, value_name = "IP")]
+    #[arg(long, value_name = "IP", value_parser = address)]
     pub remote: Vec<String>,
     /// The host's interface that a macvlan network leads through
     #[arg(long, value_name = "IF")]
@@ -240,10 +242,10 @@ pub struct AttachArgs {
     #[arg(long, value_name = "NAME|PATH")]
     pub netns: String,
     /// The interface's name in the namespace
-    #[arg(long, value_name = "NAME", default_value = "eth0")]
+    #[arg(long, value_name = "NAME", default_value = "eth0", value_parser = NonEmptyStringValueParser::new())]
     pub ifname: String,
     /// The address [default: the next free one]; once more for the other family
-    #[arg(long, value_name = "CIDR")]
+    #[arg(long, value_name = "CIDR", value_parser = asked)]
     pub ip: Vec<String>,
     /// The MAC address [default: a random local one]
     #[arg(long)]
@@ -276,6 +278,19 @@ pub struct DemoArgs {
     /// How long each throughput is measured
     #[arg(long, value_name = "S", default_value_t = 3)]
     pub seconds: u32,
+}
+
+/// What is no address is wrong usage; what it is good for says the daemon. So with the next two.
+fn address(text: &str) -> Result<String, Refused> {
+    request::address(text).map(|_| text.to_owned())
+}
+
+fn cidr(text: &str) -> Result<String, Refused> {
+    request::cidr(text).map(|_| text.to_owned())
+}
+
+fn asked(text: &str) -> Result<String, Refused> {
+    text.parse::<AskedAddress>().map(|_| text.to_owned())
 }
 
 /// A number with a unit: s, m, h or d.

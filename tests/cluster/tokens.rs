@@ -120,3 +120,28 @@ fn the_first_token_is_in_its_file_before_the_node_is_ready() {
     let _second = Daemon::join(weft(), &lab.hosts[1], &lab.hosts[0], &token, &[]).unwrap();
     assert_eq!(first.json(&lab.hosts[0], &["status"]).unwrap()["members_alive"], 2);
 }
+
+/// Whoever starts a member with another cluster's token would believe that it is there now.
+#[test]
+fn a_member_that_is_to_join_another_cluster_says_that_it_is_in_one() {
+    privileged!();
+    let mut cluster = Cluster::begun(LabSpec::new(2));
+    let token = cluster.token(0);
+    cluster.join(1, 0, &token);
+    cluster.converge();
+    cluster.stop(1);
+    let other = token.split('.').enumerate().map(|(n, part)| if n == 1 { "aa".repeat(32) } else { part.to_owned() });
+    let said = refused(&cluster, 1, 0, &other.collect::<Vec<_>>().join("."));
+    assert!(said.contains("another cluster") && said.contains("weft leave") && said.contains("--state-dir"), "{said}");
+    // Started again as it was the first time, it is the same member.
+    cluster.join(1, 0, &token);
+    cluster.converge();
+    // So it is under a CA that has followed the token's, and where the token is no more.
+    cluster.json(0, "signer rm node2");
+    eventually("the CA is another", || cluster.events(1).contains(&"ca_changed".to_owned()));
+    cluster.stop(1);
+    cluster.join(1, 0, &token);
+    cluster.stop(1);
+    cluster.join(1, 0, "used");
+    cluster.converge();
+}

@@ -13,7 +13,7 @@ use tonic::service::Routes;
 use weft_control::cluster::{Cluster, Config as CoreConfig, Input, Me, PROTOCOL, Saved};
 use weft_control::id::{NodeId, Origin};
 use weft_control::networks::Registry;
-use weft_control::security::ca::{Authority, Permit};
+use weft_control::security::ca::{Authority, CaHash, Permit};
 use weft_control::security::credentials::Credentials;
 use weft_control::security::identity::Identity as Certified;
 use weft_control::security::key::NodeKey;
@@ -23,6 +23,7 @@ use weft_control::transport::join::{Joined, Joiner, join};
 use weft_control::transport::listener::Listener;
 use weft_control::transport::refusals::Refusals;
 use weft_control::transport::serve;
+use weft_proto::v1;
 use weft_proto::v1::clock_server::ClockServer;
 use weft_proto::v1::cluster_server::ClusterServer;
 use weft_vtep::seal::suite::Suite;
@@ -65,8 +66,10 @@ pub(in crate::node) async fn enter(
         // Flags that say how a node comes to be are needed once, and then said in vain.
         (_, Some(credentials), Some(known)) => {
             one_port(config, known.vxlan_port)?;
+            let objects = store::load_objects(dir)?;
+            one_cluster(config, dir, &credentials, &objects)?;
             let identity = config.identity(remembered, None)?;
-            let saved = Saved { roster: store::load_roster(dir)?, objects: store::load_objects(dir)? };
+            let saved = Saved { roster: store::load_roster(dir)?, objects };
             let authority = files.authority()?;
             Ok((identity, Entry { credentials, authority, saved, first: Vec::new(), fresh: false }))
         }
@@ -141,6 +144,25 @@ fn one_port(config: &Config, cluster: u16) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// A member stays what it is, whatever `--join` says, unless that means another cluster: whoever wrote it would believe
+/// that this node is there. A token that is gone means nothing, and a CA that was followed by another is an object still.
+fn one_cluster(config: &Config, dir: &StateDir, credentials: &Credentials, objects: &[v1::Object]) -> Result<()> {
+    let Start::Join { token_file, .. } = &config.start else { return Ok(()) };
+    let text = std::fs::read_to_string(token_file).unwrap_or_default();
+    let Ok(token) = text.parse::<Token>() else { return Ok(()) };
+    let ca = token.ca().to_string();
+    let trusted = credentials.roots().iter().any(|root| CaHash::of(root) == token.ca());
+    let followed = objects.iter().any(|object| object.kind() == v1::ObjectKind::Ca && object.id == ca);
+    ensure!(
+        trusted || followed,
+        "{} is a member of another cluster than the one that the token in {} is for: to stay in it leave --join and \
+         --token-file out; to change, end that membership with `weft leave` first, or give another --state-dir",
+        dir.path().display(),
+        token_file.display()
+    );
+    Ok(())
 }
 
 fn accepted(config: &Config, mut identity: Identity, joined: Joined) -> Result<(Identity, Entry)> {

@@ -1,5 +1,6 @@
 //! The commands that ask a daemon: arguments become a request, its answer becomes a document.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
@@ -12,6 +13,7 @@ use super::args::{
     AttachArgs, Command, CreateArgs, Global, MembersCommand, NetworkCommand, SignerCommand, TokenCommand,
 };
 use super::client::{Client, answer, connect, is_transport, refusal};
+use super::progress::Progress;
 use super::style::Style;
 use super::{capture, output, print, trace, view};
 
@@ -19,8 +21,12 @@ use super::{capture, output, print, trace, view};
 pub(super) fn run(command: Command, global: &Global) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.context("cannot start the client")?.block_on(async {
+        // These show what comes, as it comes.
+        let endless = matches!(command, Command::Events { follow: true } | Command::Capture(_));
+        let progress = Progress::unless(global.json || endless, "waiting for the daemon");
         let client = connect(&global.socket).await?;
-        Session { client, json: global.json, style: Style::of_stdout() }.run(command).await
+        let (json, style) = (global.json, Style::of_stdout());
+        Session { client, json, style, progress: Cell::new(progress) }.run(command).await
     })
 }
 
@@ -28,6 +34,8 @@ struct Session {
     client: Client,
     json: bool,
     style: Style,
+    /// Until there is something to show.
+    progress: Cell<Option<Progress>>,
 }
 
 impl Session {
@@ -120,6 +128,7 @@ impl Session {
     }
 
     fn show<T: Serialize>(&self, document: &T, text: impl FnOnce(&T) -> String) -> Result<()> {
+        drop(self.progress.take());
         if self.json { output(&(serde_json::to_string(document)? + "\n")) } else { output(&text(document)) }
     }
 

@@ -3,13 +3,15 @@
 //! Arguments come in; one document (text or, with `--json`, JSON) goes out on standard output, or one line on
 //! standard error that says what failed, why, and what to do. The exit status is 0 for done, 1 for refused or
 //! failed, 2 for wrong usage. [`args`] is the grammar, [`client`] the way to the daemon, [`view`] the JSON
-//! documents, [`mod@print`] their form for people, [`style`] its colours.
+//! documents, [`mod@print`] their form for people, [`style`] its colours, `progress` a sign of life, `log` what the
+//! daemon says.
 
 pub mod args;
 pub mod capture;
 pub mod client;
 mod commands;
 mod file;
+mod log;
 mod pages;
 pub mod print;
 pub(crate) mod progress;

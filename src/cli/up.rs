@@ -1,28 +1,29 @@
 //! `weft up`: the daemon in the foreground.
 
 use std::ffi::OsString;
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use tracing_subscriber::EnvFilter;
 use weft_vtep::seal::suite::Suite;
 
 use super::args::{Command, Docker, DockerNetworks, SealSuite, UpArgs};
-use super::file;
+use super::progress::Progress;
+use super::{file, log};
 use crate::docker;
 use crate::node::config::{Config, Start};
 use crate::node::daemon;
-
-/// What is logged unless RUST_LOG says otherwise. The netlink parser warns of whatever a newer kernel adds.
-const LOG: &str = "info,netlink_packet_route=error";
 
 /// Runs the daemon until it is told to end.
 ///
 /// `line` is what it was started with, to be read again with the file when SIGHUP asks for it.
 pub(super) fn run(args: UpArgs, socket: PathBuf, line: Vec<OsString>) -> Result<ExitCode> {
+    let format = args.log_format;
     let config = config(args, socket)?;
+    let progress = Progress::show(match &config.start {
+        Start::Join { host, .. } => format!("joining the cluster at {host}"),
+        _ => "starting".to_owned(),
+    });
     let reread = move || {
         let cli = file::again(line.clone())?;
         match cli.command {
@@ -30,13 +31,11 @@ pub(super) fn run(args: UpArgs, socket: PathBuf, line: Vec<OsString>) -> Result<
             _ => bail!("the command line is not that of `weft up`"),
         }
     };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG));
-    let stderr = std::io::stderr;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_ansi(stderr().is_terminal()).init();
+    log::begin(format);
     // The data plane has its own threads; the control side of one node is little work.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.context("cannot start the daemon's threads")?;
-    let done = runtime.block_on(daemon::run(config, reread));
+    let done = runtime.block_on(daemon::run(config, reread, || drop(progress)));
     // A thread that waits for standard input, or for the kernel, does not hold up the end.
     runtime.shutdown_background();
     done.map(|()| ExitCode::SUCCESS)

@@ -30,12 +30,12 @@ pub fn run(options: Options) -> Result<ExitCode> {
 }
 
 async fn examine(options: Options) -> Result<ExitCode> {
+    let progress = Progress::unless(options.json, "looking at this host, its node and the ways to its peers");
     let way = channel(&options.socket).await.map_err(|error| format!("{error:#}"));
     let documents = match &way {
         Ok(channel) if options.bundle.is_some() => bundle::documents(channel.clone()).await,
         _ => Vec::new(),
     };
-    let progress = Progress::show("looking at this host, its node and the ways to its peers");
     let facts = gather::gather(way).await;
     drop(progress);
     let findings = checks::all(&facts);

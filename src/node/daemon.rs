@@ -42,8 +42,8 @@ const FAREWELL: Duration = Duration::from_secs(3);
 
 /// Runs the daemon until it is told to end.
 ///
-/// `reread` reads the configuration again, when SIGHUP asks for it.
-pub async fn run(config: Config, reread: impl Fn() -> Result<Config>) -> Result<()> {
+/// `reread` reads the configuration again, when SIGHUP asks for it; `started` hears that the node is ready, before others do.
+pub async fn run(config: Config, reread: impl Fn() -> Result<Config>, started: impl FnOnce()) -> Result<()> {
     check_privileges()?;
     // From here on a signal ends the daemon in order, however early it comes.
     let mut ending = Ending::watch(config.until_stdin_closes)?;
@@ -80,6 +80,7 @@ pub async fn run(config: Config, reread: impl Fn() -> Result<Config>) -> Result<
     if let Ok(Some(_)) = &ended {
         match serve_docker(&node, &config).await {
             Ok(_docker) => {
+                started();
                 notify::ready();
                 tokio::select! {
                     () = ending.wait() => {}

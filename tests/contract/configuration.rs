@@ -29,7 +29,7 @@ fn a_file_holds_and_is_read_again_at_sighup() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("weft.toml");
     let write = |text: &str| fs::write(&path, text).unwrap();
-    write("standalone = true\nvxlan-port = 4790\nmetrics = 9469\nname = \"not-this-one\"\n");
+    write("standalone = true\nvxlan-port = 4790\nmetrics = 9469\nname = \"not-this-one\"\nlog-format = \"json\"\n");
     let daemon = Daemon::up(weft(), host, &["--config", path.to_str().unwrap()]).unwrap();
     let status = daemon.json(host, &["status"]).unwrap();
     assert_eq!((&status["node"], &status["vxlan_port"]), (&"node1".into(), &4790.into()), "the command line wins");
@@ -40,6 +40,11 @@ fn a_file_holds_and_is_read_again_at_sighup() {
     let words = ["127.0.0.1:9470", "vxlan-port takes a restart"];
     eventually("the file is read again", || told(host, &daemon, "reloaded", &words));
     assert!(is_served(host, 9470) && !is_served(host, 9469));
+    // The log is one object to a line, as it says.
+    let log = daemon.log();
+    let lines: Vec<serde_json::Value> =
+        log.lines().filter(|line| *line != "ready").map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines.iter().any(|line| line["event"] == "reloaded" && line["level"] == "INFO"), "{log}");
 
     // A wrong file changes nothing.
     write("standalone = true\n\nmetrics = 70000\n");

@@ -8,6 +8,7 @@ mod documents;
 mod endpoints;
 mod listening;
 mod local;
+mod progress;
 mod readiness;
 mod refusals;
 mod restart;

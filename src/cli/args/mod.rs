@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use weft_proto::request::{self, AskedAddress, Refused};
 use weft_vtep::addr::{Mac, Vni};
 
-pub use up::{Docker, DockerNetworks, SealSuite, UpArgs};
+pub use up::{Docker, DockerNetworks, LogFormat, SealSuite, UpArgs};
 
 /// The daemon's default socket.
 pub const DEFAULT_SOCKET: &str = "/run/weft/weft.sock";

@@ -65,6 +65,10 @@ pub struct UpArgs {
     #[arg(long, value_name = "[IP:]PORT|off")]
     pub page: Option<Listen>,
 
+    /// What the log on standard error is written as, from the daemon's start on; RUST_LOG says what is in it
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+
     /// Write the keys of sealed networks to a file, for a protocol analyser; needs --insecure-key-log
     #[arg(long, value_name = "FILE", requires = "insecure_key_log")]
     pub key_log: Option<PathBuf>,
@@ -92,6 +96,15 @@ pub enum SealSuite {
     /// ChaCha20-Poly1305.
     #[value(name = "chacha20-poly1305")]
     ChaCha20Poly1305,
+}
+
+/// What a log is written as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// An object to a line.
+    Json,
 }
 
 /// Whether the daemon serves Docker's plugin socket.

@@ -72,6 +72,9 @@ fn the_healthy_are_not_accused_and_each_fault_is_named() {
         well
     });
     let healthy = last.unwrap();
+    // Nor does it look like a stranger to those whose ports it tries.
+    let events = db.json(b, &["events"]).unwrap();
+    assert!(!events.to_string().contains("connection_refused"), "{events}");
     for check in ["tun", "cpu", "path-mtu", "sessions", "tables", "certificate", "endpoints", "firewall", "queues"] {
         assert!(healthy.findings.iter().any(|finding| finding["check"] == check), "{check}");
     }

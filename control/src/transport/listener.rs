@@ -146,7 +146,8 @@ impl Port {
                         drop(slot);
                         match connection {
                             // An error here is the end of the port.
-                            Ok(connection) => drop(ready.send(connection).await),
+                            Ok(Some(connection)) => drop(ready.send(connection).await),
+                            Ok(None) => {}
                             Err(reason) => port.refusals.tell(address, reason),
                         }
                     });
@@ -165,18 +166,27 @@ impl Port {
         self.members.clear();
     }
 
-    async fn handshake(&self, stream: TcpStream, address: SocketAddr) -> Result<Connection, Reason> {
+    /// The connection; nothing where the caller left before it had said anything.
+    async fn handshake(&self, stream: TcpStream, address: SocketAddr) -> Result<Option<Connection>, Reason> {
         // A small frame must not wait for the acknowledgement of another. Fails only on a socket that is gone.
         let _ = stream.set_nodelay(true);
         let verifier = PeerVerifier::new(&self.trust, None);
         let acceptor = TlsAcceptor::from(server_config(&self.trust, &verifier));
-        let tls = match timeout(self.limits.handshake, acceptor.accept(stream)).await {
+        let accepted = async {
+            // Whoever does so asks whether somebody listens, as `weft doctor` does: nobody was refused.
+            match stream.peek(&mut [0]).await {
+                Ok(1..) => acceptor.accept(stream).await.map(Some),
+                _ => Ok(None),
+            }
+        };
+        let tls = match timeout(self.limits.handshake, accepted).await {
             Err(_) => return Err(Reason::Silent),
+            Ok(Ok(None)) => return Ok(None),
             Ok(Err(error)) => {
                 let refused = verifier.verdict().and_then(Result::err);
                 return Err(refused.map_or_else(|| Reason::Tls(error.to_string()), Reason::Peer));
             }
-            Ok(Ok(tls)) => tls,
+            Ok(Ok(Some(tls))) => tls,
         };
         let identity = verifier.verdict().and_then(Result::ok);
         let end: End = match &identity {
@@ -208,7 +218,7 @@ impl Port {
             }
         };
         let peer = Peer { address, identity };
-        Ok(Connection::new(TlsStream::Server(tls), Bytes::new(), peer, end))
+        Ok(Some(Connection::new(TlsStream::Server(tls), Bytes::new(), peer, end)))
     }
 }
 

@@ -88,6 +88,17 @@ async fn what_is_not_tls_1_3_is_refused() {
     assert_eq!(&answer[..], [21, 3, 3, 0, 2, 2, 70]);
 }
 
+#[tokio::test]
+async fn who_only_looks_whether_the_port_is_open_is_not_told_as_refused() {
+    let node = Node::start().await;
+    drop(tcp(node.address, source(1)).await.unwrap());
+    // One that is, of another source, comes after it.
+    let mut http = tcp(node.address, source(2)).await.unwrap();
+    http.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    node.wait_refusal("TLS handshake failed").await;
+    assert_eq!(node.refusals().len(), 1, "{:?}", node.refusals());
+}
+
 /// Opens connections that say nothing, `total` in all from some sources, each held until the port closes it.
 struct Flood {
     open: Arc<AtomicUsize>,

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use weft_vtep::seal::suite::Suite;
 
-use super::args::{Command, Docker, DockerNetworks, SealSuite, UpArgs};
+use super::args::{Command, Docker, DockerNetworks, LogFormat, SealSuite, UpArgs};
 use super::progress::Progress;
 use super::{file, log};
 use crate::docker;
@@ -67,6 +67,7 @@ fn config(args: UpArgs, socket: PathBuf) -> Result<Config> {
         metrics: args.metrics,
         page: args.page,
         key_log: args.key_log,
+        log_json: args.log_format == LogFormat::Json,
         until_stdin_closes: args.until_stdin_closes,
     })
 }

@@ -76,6 +76,8 @@ pub struct Config {
     pub page: Option<Listen>,
     /// Where session keys are written down; `None`: nowhere.
     pub key_log: Option<PathBuf>,
+    /// Whether the log is JSON. Whoever began it has seen to that: it is here to be compared.
+    pub log_json: bool,
     /// End when standard input ends.
     pub until_stdin_closes: bool,
 }
@@ -173,6 +175,7 @@ mod tests {
             metrics: None,
             page: None,
             key_log: None,
+            log_json: false,
             until_stdin_closes: false,
         }
     }

@@ -66,6 +66,7 @@ fn fixed(old: &Config, new: &Config) -> Vec<&'static str> {
         ("control-port", old.control_port != new.control_port),
         ("docker", old.docker != new.docker),
         ("key-log", old.key_log != new.key_log),
+        ("log-format", old.log_json != new.log_json),
     ];
     changes.into_iter().filter(|(_, changed)| *changed).map(|(name, _)| name).collect()
 }

@@ -37,7 +37,7 @@ fn a_file_holds_and_is_read_again_at_sighup() {
 
     write("standalone = true\nvxlan-port = 4791\nmetrics = 9470\n");
     daemon.signal(Signal::SIGHUP).unwrap();
-    let words = ["127.0.0.1:9470", "vxlan-port takes a restart"];
+    let words = ["127.0.0.1:9470", "vxlan-port, log-format takes a restart"];
     eventually("the file is read again", || told(host, &daemon, "reloaded", &words));
     assert!(is_served(host, 9470) && !is_served(host, 9469));
     // The log is one object to a line, as it says.

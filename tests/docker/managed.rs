@@ -6,6 +6,7 @@ use std::process::Command;
 use weft::lab::Host;
 
 use crate::compose::{client, static_binary};
+use crate::harness::node::Node;
 use crate::harness::{eventually, privileged};
 use crate::{IMAGE, Site, engines, lab, members};
 
@@ -15,17 +16,22 @@ fn a_managed_plugin_serves_the_engines_of_a_cluster() {
     engines!();
     let Some(binary) = static_binary() else { return };
     let lab = lab();
-    let [mut a, b] = members(&lab, &PORT);
+    let [mut a, mut b] = members(&lab, &PORT);
+    // On one host the plugin is all that the engine has of weft.
+    b.host.run(|| std::fs::create_dir("/run/shim")).unwrap().unwrap();
+    b.node = None;
+    b.node = Some(Node::again(b.host, &["--docker-socket", "/run/shim/weft.sock"]));
     for site in [&a, &b] {
         create(site.host, &binary);
+    }
+    b.engine.run("plugin set weft daemon.source=/run/shim");
+    for site in [&a, &b] {
         site.engine.run("plugin enable weft");
     }
-    a.engine.run("network create -d weft:latest --ipam-driver weft:latest --subnet 10.8.0.0/24 -o network=blue blue");
-    eventually("the network is known on the other host", || {
-        b.node().run("network ls").as_array().unwrap().iter().any(|network| network["name"] == "blue")
-    });
-    let bind = "-o network=blue --ipam-driver weft:latest --ipam-opt network=blue";
-    b.engine.run(&format!("network create -d weft:latest {bind} blue"));
+    a.engine.run("network create -d weft:latest --ipam-driver weft:latest --subnet 10.8.0.0/24 blue");
+    b.has_network("blue");
+    let drivers = b.engine.run("network inspect --format '{{.Driver}} {{.IPAM.Driver}}' blue");
+    assert_eq!(drivers, "weft:latest weft:latest");
     let (x, y) = (a.container("left", "--network blue"), b.container("right", "--network blue"));
     eventually("each reaches the other", || a.reaches("left", &y) && b.reaches("right", &x));
 
@@ -35,12 +41,21 @@ fn a_managed_plugin_serves_the_engines_of_a_cluster() {
     a.engine.run("plugin enable weft");
     let late = a.container("late", "--network blue");
     eventually("a container that came later is reached", || b.reaches("right", &late));
-    for (site, names) in [(&a, "left late"), (&b, "right")] {
-        site.engine.run(&format!("rm --force {names}"));
-        site.engine.run("network rm blue");
+    a.engine.run("rm --force left late");
+    a.engine.run("network rm blue");
+    b.engine.run("rm --force right");
+    b.has_no_network("blue");
+    // One that weft makes is there on both, with the driver that each has.
+    a.node().run("network create red --subnet 10.7.0.0/24");
+    for site in [&a, &b] {
+        site.has_network("red");
+        assert_eq!(site.engine.run("network inspect --format '{{.Driver}}' red"), "weft:latest");
+    }
+    b.node().run("network rm red");
+    for site in [&a, &b] {
+        site.has_no_network("red");
         site.node().is_well();
     }
-    eventually("the network is gone everywhere", || b.node().run("network ls").as_array().unwrap().is_empty());
 
     // Without a daemon the plugin says so, at once.
     a.node = None;

@@ -10,7 +10,8 @@ impl Site<'_> {
         eventually(&format!("{name} is there in Docker on {}", self.host.name), || self.knows(name));
     }
 
-    fn has_no_network(&self, name: &str) {
+    /// Waits until Docker has none of this name.
+    pub(crate) fn has_no_network(&self, name: &str) {
         eventually(&format!("{name} is gone from Docker on {}", self.host.name), || !self.knows(name));
     }
 

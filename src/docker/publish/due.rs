@@ -6,10 +6,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use weft_control::network::Network;
 
-use super::super::DRIVER;
 use super::super::engine::is_identifier;
 use super::super::network::{is_provisional, provisional_name};
 use super::super::wire::nullable;
+use super::drivers::Drivers;
 
 /// The label of Docker's networks that were made here; its value is the network's id.
 pub(super) const LABEL: &str = "weft.managed";
@@ -28,13 +28,10 @@ pub(super) struct Listed {
 }
 
 impl Listed {
-    fn is_ours(&self) -> bool {
-        self.driver == DRIVER || self.driver.starts_with("weft:")
-    }
-
     /// The network that it was made for here.
-    fn managed(&self) -> Option<&str> {
-        self.labels.get(LABEL).filter(|_| self.is_ours() && is_identifier(&self.id)).map(String::as_str)
+    fn managed(&self, drivers: &Drivers) -> Option<&str> {
+        let ours = drivers.have(&self.driver) && is_identifier(&self.id);
+        self.labels.get(LABEL).filter(|_| ours).map(String::as_str)
     }
 }
 
@@ -71,15 +68,15 @@ impl Due {
 }
 
 /// Compares. `missing`: networks of the engine that are bound and have not been listed for long.
-pub(super) fn compare(known: &Known, listed: Vec<Listed>, missing: &HashSet<String>) -> Due {
+pub(super) fn compare(known: &Known, listed: Vec<Listed>, missing: &HashSet<String>, drivers: &Drivers) -> Due {
     let mut due = Due::default();
     let bound = |of: &Listed| known.bound.iter().any(|(id, _)| *id == of.id);
     let useless = |of: &Listed| {
         // One that the node has no binding of, since its state is new, serves nobody.
-        of.managed().is_some_and(|id| !bound(of) || !known.networks.iter().any(|network| network.id == id))
+        of.managed(drivers).is_some_and(|id| !bound(of) || !known.networks.iter().any(|network| network.id == id))
     };
     let outdated = |of: &Listed| {
-        let network = known.networks.iter().find(|network| of.managed() == Some(&network.id));
+        let network = known.networks.iter().find(|network| of.managed(drivers) == Some(&network.id));
         bound(of) && network.is_some_and(|network| of.name != network.name && !is_provisional(&network.name))
     };
     for network in &known.networks {
@@ -97,7 +94,7 @@ pub(super) fn compare(known: &Known, listed: Vec<Listed>, missing: &HashSet<Stri
         }
         match listed.iter().find(|other| other.name == network.name && !useless(other)) {
             // It is being bound by hand.
-            Some(other) if other.is_ours() && other.options.get("network") == Some(&network.name) => {}
+            Some(other) if drivers.have(&other.driver) && other.options.get("network") == Some(&network.name) => {}
             Some(_) => due.taken.push(network.clone()),
             None => due.make.push(network.clone()),
         }
@@ -113,15 +110,15 @@ pub(super) fn compare(known: &Known, listed: Vec<Listed>, missing: &HashSet<Stri
 }
 
 /// What the engine is asked to make.
-pub(super) fn request(network: &Network) -> Value {
+pub(super) fn request(network: &Network, driver: &str) -> Value {
     let subnets: Vec<_> = network.subnets.iter().map(|s| json!({ "Subnet": s.subnet.to_string() })).collect();
     json!({
         "Name": network.name,
         "CheckDuplicate": true,
-        "Driver": DRIVER,
+        "Driver": driver,
         "EnableIPv6": network.subnets.iter().any(|s| s.subnet.addr().is_ipv6()),
         "Internal": network.internal,
-        "IPAM": { "Driver": DRIVER, "Options": { "network": network.name }, "Config": subnets },
+        "IPAM": { "Driver": driver, "Options": { "network": network.name }, "Config": subnets },
         "Options": { "network": network.name },
         "Labels": { LABEL: network.id },
     })
@@ -140,6 +137,11 @@ mod tests {
     fn listed(id: &str, name: &str, driver: &str, managed: Option<&str>) -> Listed {
         let labels = managed.map(|id| (LABEL.to_owned(), id.to_owned())).into_iter().collect();
         Listed { id: id.into(), name: name.into(), driver: driver.into(), labels, ..Listed::default() }
+    }
+
+    /// Compares where nothing is missing.
+    fn compared(known: &Known, listed: Vec<Listed>) -> Due {
+        compare(known, listed, &HashSet::new(), &Drivers::of(vec![]))
     }
 
     fn names(due: &Due) -> (Vec<&str>, Vec<&str>, Vec<&str>) {
@@ -164,10 +166,10 @@ mod tests {
             // Of a state that was lost: it is made anew.
             listed("d6", "blue", "weft", Some("id-blue")),
         ];
-        let due = compare(&known, have.clone(), &HashSet::new());
+        let due = compared(&known, have.clone());
         assert_eq!(names(&due), (vec!["blue"], vec!["d3", "d6"], vec!["bridge"]));
         // A binding that the engine knows nothing of does not count for ever.
-        let due = compare(&known, have, &HashSet::from(["d1".to_owned()]));
+        let due = compare(&known, have, &HashSet::from(["d1".to_owned()]), &Drivers::of(vec![]));
         assert_eq!(names(&due).0, ["blue", "red"]);
     }
 
@@ -180,19 +182,18 @@ mod tests {
             bound: bound.iter().map(|(id, of)| ((*id).to_owned(), (*of).to_owned())).collect(),
             hidden: BTreeSet::new(),
         };
-        let due = |known: &Known, have: Vec<Listed>| compare(known, have, &HashSet::new());
         let asked =
             |due: &Due| due.name.iter().map(|(network, name)| (network.id.clone(), name.clone())).collect::<Vec<_>>();
         // Where it was made, once the engine lists it.
         let here = known(&[(&docker, "n")], &made.name);
-        assert!(asked(&due(&here, vec![])).is_empty());
-        let named = due(&here, vec![listed(&docker, "blue", "weft", None)]);
+        assert!(asked(&compared(&here, vec![])).is_empty());
+        let named = compared(&here, vec![listed(&docker, "blue", "weft", None)]);
         assert_eq!(asked(&named), [("n".to_owned(), "blue".to_owned())]);
         assert!(named.concerns("n"));
         // Elsewhere.
-        let nothing = due(&known(&[], &made.name), vec![]);
+        let nothing = compared(&known(&[], &made.name), vec![]);
         assert_eq!((names(&nothing), asked(&nothing).len()), ((vec![], vec![], vec![]), 0));
-        assert_eq!(names(&due(&known(&[], "blue"), vec![])).0, ["blue"]);
+        assert_eq!(names(&compared(&known(&[], "blue"), vec![])).0, ["blue"]);
     }
 
     #[test]
@@ -200,15 +201,15 @@ mod tests {
         let mut known = Known { networks: vec![network("n", "blue", "10.1.0.0/16")], ..Known::default() };
         known.bound = vec![("old".to_owned(), "n".to_owned())];
         let old = listed("old", "red", "weft", Some("n"));
-        let due = compare(&known, vec![old.clone()], &HashSet::new());
+        let due = compared(&known, vec![old.clone()]);
         assert_eq!((names(&due), due.outdated[0].id.as_str()), ((vec!["blue"], vec![], vec![]), "old"));
         // Once it is there under both.
         known.bound.push(("new".to_owned(), "n".to_owned()));
-        let both = compare(&known, vec![old, listed("new", "blue", "weft", Some("n"))], &HashSet::new());
+        let both = compared(&known, vec![old, listed("new", "blue", "weft", Some("n"))]);
         assert_eq!((names(&both), both.outdated.len()), ((vec![], vec![], vec![]), 1));
         // One that the user bound under a name of his own is his.
         known.bound = vec![("mine".to_owned(), "n".to_owned())];
-        let due = compare(&known, vec![listed("mine", "red", "weft", None)], &HashSet::new());
+        let due = compared(&known, vec![listed("mine", "red", "weft", None)]);
         assert_eq!((names(&due), due.outdated.len()), ((vec![], vec![], vec![]), 0));
     }
 
@@ -217,6 +218,6 @@ mod tests {
         let known = Known { networks: vec![network("n", "blue", "10.1.0.0/16")], ..Known::default() };
         let mut by_hand = listed("d", "blue", "weft", None);
         by_hand.options.insert("network".to_owned(), "blue".to_owned());
-        assert_eq!(names(&compare(&known, vec![by_hand], &HashSet::new())), (vec![], vec![], vec![]));
+        assert_eq!(names(&compared(&known, vec![by_hand])), (vec![], vec![], vec![]));
     }
 }

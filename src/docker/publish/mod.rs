@@ -7,6 +7,7 @@
 //! The other way round, a network that Docker's user made gets its name here: CreateNetwork has none, and the engine says
 //! it only once the network is made. Until then it has a provisional name and appears nowhere else.
 
+mod drivers;
 mod due;
 
 use std::collections::{HashMap, HashSet};
@@ -20,6 +21,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{debug, info, warn};
 use weft_control::network::Network;
 
+use self::drivers::{Drivers, Plugin};
 use self::due::{Due, Known, Listed, compare, request};
 use super::Driver;
 use super::engine::{Engine, EngineError, Events};
@@ -117,10 +119,11 @@ impl Keeper {
         let known = self.known().await;
         let listed: Vec<Listed> = self.engine.get("/networks").await?;
         let missing = self.missing(&known, &listed);
-        let due = compare(&known, listed, &missing);
+        let drivers = Drivers::of(self.engine.get::<Vec<Plugin>>("/plugins").await?);
+        let due = compare(&known, listed, &missing, &drivers);
         self.told.retain(|of, _| due.concerns(of));
         let named = self.name_all(&due).await;
-        Ok(if self.publishes { self.publish(due).await? && named } else { named })
+        Ok(if self.publishes { self.publish(due, &drivers.best).await? && named } else { named })
     }
 
     /// Gives the networks that Docker's user made here the names that they have there.
@@ -143,7 +146,7 @@ impl Keeper {
         all
     }
 
-    async fn publish(&mut self, due: Due) -> Result<bool, EngineError> {
+    async fn publish(&mut self, due: Due, driver: &str) -> Result<bool, EngineError> {
         let mut all = due.taken.is_empty() && self.missing.is_empty();
         for network in due.taken {
             let name = &network.name;
@@ -160,7 +163,7 @@ impl Keeper {
             return Ok(all);
         }
         for network in due.make {
-            all &= self.make(network).await;
+            all &= self.make(network, driver).await;
         }
         // Its network is there under the new name, so nothing takes this for what its user does not want.
         for network in due.outdated {
@@ -198,9 +201,9 @@ impl Keeper {
         Ok(!matches!(info["Swarm"]["LocalNodeState"].as_str(), None | Some("" | "inactive")))
     }
 
-    async fn make(&mut self, network: Network) -> bool {
+    async fn make(&mut self, network: Network, driver: &str) -> bool {
         let name = &network.name;
-        match self.engine.post("/networks/create", &request(&network)).await {
+        match self.engine.post("/networks/create", &request(&network, driver)).await {
             Ok(()) => {
                 info!("the network {name} is there in Docker as well");
                 true

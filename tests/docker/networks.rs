@@ -159,6 +159,52 @@ fn a_node_that_stands_alone_learns_the_name_too() {
 }
 
 #[test]
+fn two_of_one_name_made_apart_are_both_there_until_the_name_is_free() {
+    privileged!();
+    engines!();
+    let lab = lab();
+    let [mut a, mut b] = members(&lab, &[]);
+    let is_named = |site: &Site<'_>| site.node().run("network ls")[0]["name"] == "blue";
+    b.node = None;
+    a.engine.run(&format!("{UNSAID} blue"));
+    eventually("it has its name", || is_named(&a));
+    a.node = None;
+    b.node = Some(Node::again(b.host, &[]));
+    b.engine.run("network create -d weft --ipam-driver weft --subnet 10.9.0.0/16 blue");
+    eventually("the other has its name", || is_named(&b));
+    a.node = Some(Node::again(a.host, &[]));
+    // The older keeps the name; in the younger's Docker another network has it.
+    b.says("the network blue does not appear in Docker");
+    let other =
+        || a.engine.run("network ls --format '{{.Name}}'").lines().find(|n| n.starts_with("blue~")).map(str::to_owned);
+    eventually("the younger is there under another name", || other().is_some());
+    let (x, y) = (a.container("left", "--network blue"), "10.9.200.1");
+    a.engine.run(&format!("network connect {} left", other().unwrap()));
+    b.container("right", &format!("--network blue --ip {y}"));
+    eventually("it is the younger", || a.reaches("left", y));
+    assert!(x.starts_with("10.8."), "{x}");
+
+    // Once the older is gone the younger has the name, and what is used under the earlier one stays until it is not.
+    let earlier = other().unwrap();
+    a.engine.run("network disconnect blue left");
+    a.engine.run("network rm blue");
+    a.has_network("blue");
+    assert!(a.engine.run("network inspect blue").contains("10.9.0.0/16"));
+    a.says("has another name now, and stays in Docker as long as it is used there");
+    assert!(a.reaches("left", y));
+    a.engine.run("rm --force left");
+    a.has_no_network(&earlier);
+    a.container("late", "--network blue");
+    eventually("the younger is reached by its name", || a.reaches("late", y));
+    a.engine.run("rm --force late");
+    b.engine.run("rm --force right");
+    b.engine.run("network rm blue");
+    a.has_no_network("blue");
+    a.node().is_well();
+    b.node().is_well();
+}
+
+#[test]
 fn what_is_used_or_is_the_users_is_left_alone() {
     privileged!();
     engines!();

@@ -15,9 +15,18 @@ const GUIDE: &str = include_str!("../../docker/GUIDE.md");
 /// Directories that hosts of a lab share, and where they are instead.
 const PLACES: [(&str, &str); 2] = [("/etc/weft", "/run/guide"), ("/var/lib/weft", "/run/weft/state")];
 
-/// What a host's own firewall admits before the guide.
-const FIREWALL: &str = "table inet filter { chain input { type filter hook input priority 0; policy drop; \
-                        ct state established,related accept; iif lo accept; meta l4proto { icmp, ipv6-icmp } accept; }; }";
+/// Hosts' own firewalls before the guide: what it calls them, and how they are set up. They admit nothing from outside that
+/// was not asked for, ICMP aside.
+const NFTABLES: (&str, &str) = (
+    "nftables",
+    "nft 'table inet filter { chain input { type filter hook input priority 0; policy drop; \
+     ct state established,related accept; iif lo accept; meta l4proto { icmp, ipv6-icmp } accept; }; }'",
+);
+const UFW: (&str, &str) = (
+    "ufw",
+    "for place in /etc/ufw /etc/default/ufw; do copy=$(mktemp -u /run/XXXXXX); cp -a $place $copy; \
+     mount --bind $copy $place; done; ufw --force enable",
+);
 
 /// The commands of the first block under a heading, each with what is said of its place.
 fn commands(heading: &str) -> Vec<(String, String)> {
@@ -30,10 +39,13 @@ fn commands(heading: &str) -> Vec<(String, String)> {
     block.lines().filter(|line| !line.trim().is_empty()).map(split).collect()
 }
 
-/// Follows a block, and returns what its last command printed.
-fn follow(sites: &mut [Site<'_>; 2], heading: &str) -> String {
+/// Follows a block on hosts with this firewall, and returns what its last command printed.
+fn follow(sites: &mut [Site<'_>; 2], heading: &str, firewall: &str) -> String {
     let mut said = String::new();
     for (command, place) in commands(heading) {
+        if place.split_once("with ").is_some_and(|(_, with)| with != firewall) {
+            continue;
+        }
         let hosts: &[usize] = match place.as_str() {
             place if place.starts_with("on A and B") => &[0, 1],
             place if place.starts_with("on A") => &[0],
@@ -85,6 +97,19 @@ fn the_guide_leads_from_nothing_to_containers_that_talk_and_back() {
     privileged!();
     engines!();
     needs!("nft");
+    from_nothing_and_back(NFTABLES);
+}
+
+#[test]
+fn the_guide_leads_there_with_ufw_where_it_is_installed() {
+    privileged!();
+    engines!();
+    if Path::new("/usr/sbin/ufw").exists() {
+        from_nothing_and_back(UFW);
+    }
+}
+
+fn from_nothing_and_back((firewall, setup): (&str, &str)) {
     let lab = lab();
     let [a, b] = &lab.hosts[..] else { panic!("two hosts") };
     let mut sites = [a, b].map(|host| {
@@ -92,18 +117,19 @@ fn the_guide_leads_from_nothing_to_containers_that_talk_and_back() {
         host.run(|| fs::create_dir("/run/guide").and_then(|()| fs::write("/run/guide/weft.toml", toml)))
             .unwrap()
             .unwrap();
-        assert!(host.output(Command::new("nft").arg(FIREWALL)).unwrap().status.success());
+        let set_up = host.output(Command::new("sh").args(["-ec", setup])).unwrap();
+        assert!(set_up.status.success(), "{}", String::from_utf8_lossy(&set_up.stderr));
         let engine = Engine::start(host);
         engine.run(&format!("tag {IMAGE} busybox"));
         Site { node: None, engine, host }
     });
     let before = sites[0].interfaces();
     assert!(commands("Two hosts, from nothing").len() < 10);
-    follow(&mut sites, "Firewalls");
-    let said = follow(&mut sites, "Two hosts, from nothing");
+    follow(&mut sites, "Firewalls", firewall);
+    let said = follow(&mut sites, "Two hosts, from nothing", firewall);
     assert!(sites[0].engine.run("inspect --format '{{.Id}}' web").starts_with(&said) && said.len() == 12, "{said}");
 
-    follow(&mut sites, "Away with it");
+    follow(&mut sites, "Away with it", firewall);
     for site in &sites {
         assert!(!site.engine.run("network ls --format '{{.Name}}'").lines().any(|name| name == "blue"));
         let left: Vec<_> = site.interfaces().into_iter().filter(|name| name != "docker_gwbridge").collect();

@@ -52,7 +52,7 @@ pub(super) struct Due {
     pub(super) name: Vec<(Network, String)>,
     pub(super) remove: Vec<Listed>,
     pub(super) make: Vec<Network>,
-    /// Made here for networks that are called otherwise by now: to be removed after those are made under the new name.
+    /// Made here for networks that are there under another name by now.
     pub(super) outdated: Vec<Listed>,
     /// Networks whose name something else has in Docker.
     pub(super) taken: Vec<Network>,
@@ -68,7 +68,7 @@ impl Due {
 }
 
 /// Compares. `missing`: networks of the engine that are bound and have not been listed for long.
-pub(super) fn compare(known: &Known, listed: Vec<Listed>, missing: &HashSet<String>, drivers: &Drivers) -> Due {
+pub(super) fn compare(known: &Known, listed: &[Listed], missing: &HashSet<String>, drivers: &Drivers) -> Due {
     let mut due = Due::default();
     let bound = |of: &Listed| known.bound.iter().any(|(id, _)| *id == of.id);
     let useless = |of: &Listed| {
@@ -79,17 +79,20 @@ pub(super) fn compare(known: &Known, listed: Vec<Listed>, missing: &HashSet<Stri
         let network = known.networks.iter().find(|network| of.managed(drivers) == Some(&network.id));
         bound(of) && network.is_some_and(|network| of.name != network.name && !is_provisional(&network.name))
     };
+    let serves = |network: &str| {
+        let mut ours = known.bound.iter().filter(|(id, of)| of == network && !missing.contains(id));
+        ours.any(|(id, _)| !listed.iter().any(|l| l.id == *id && outdated(l)))
+    };
     for network in &known.networks {
-        let ours = || known.bound.iter().filter(|(_, of)| *of == network.id).map(|(id, _)| id);
-        if let Some(made_for) = ours().find(|id| provisional_name(id) == network.name)
+        let mut ours = known.bound.iter().filter(|(_, of)| *of == network.id).map(|(id, _)| id);
+        if let Some(made_for) = ours.find(|id| provisional_name(id) == network.name)
             && let Some(named) = listed.iter().find(|other| other.id == *made_for)
         {
             due.name.push((network.clone(), named.name.clone()));
         }
-        let serves = |id: &String| !missing.contains(id) && !listed.iter().any(|l| l.id == *id && outdated(l));
         // Docker makes no network without an IPv4 subnet.
         let fit = network.subnets.iter().any(|s| s.subnet.addr().is_ipv4()) && !is_provisional(&network.name);
-        if !fit || known.hidden.contains(&network.id) || ours().any(serves) {
+        if !fit || known.hidden.contains(&network.id) || serves(&network.id) {
             continue;
         }
         match listed.iter().find(|other| other.name == network.name && !useless(other)) {
@@ -99,13 +102,9 @@ pub(super) fn compare(known: &Known, listed: Vec<Listed>, missing: &HashSet<Stri
             None => due.make.push(network.clone()),
         }
     }
-    for listed in listed {
-        if useless(&listed) {
-            due.remove.push(listed);
-        } else if outdated(&listed) {
-            due.outdated.push(listed);
-        }
-    }
+    let replaced = |of: &&Listed| outdated(of) && of.managed(drivers).is_some_and(serves);
+    due.outdated = listed.iter().filter(replaced).cloned().collect();
+    due.remove = listed.iter().filter(|of| useless(of)).cloned().collect();
     due
 }
 
@@ -141,7 +140,7 @@ mod tests {
 
     /// Compares where nothing is missing.
     fn compared(known: &Known, listed: Vec<Listed>) -> Due {
-        compare(known, listed, &HashSet::new(), &Drivers::of(vec![]))
+        compare(known, &listed, &HashSet::new(), &Drivers::of(vec![]))
     }
 
     fn names(due: &Due) -> (Vec<&str>, Vec<&str>, Vec<&str>) {
@@ -169,7 +168,7 @@ mod tests {
         let due = compared(&known, have.clone());
         assert_eq!(names(&due), (vec!["blue"], vec!["d3", "d6"], vec!["bridge"]));
         // A binding that the engine knows nothing of does not count for ever.
-        let due = compare(&known, have, &HashSet::from(["d1".to_owned()]), &Drivers::of(vec![]));
+        let due = compare(&known, &have, &HashSet::from(["d1".to_owned()]), &Drivers::of(vec![]));
         assert_eq!(names(&due).0, ["blue", "red"]);
     }
 
@@ -202,7 +201,10 @@ mod tests {
         known.bound = vec![("old".to_owned(), "n".to_owned())];
         let old = listed("old", "red", "weft", Some("n"));
         let due = compared(&known, vec![old.clone()]);
-        assert_eq!((names(&due), due.outdated[0].id.as_str()), ((vec!["blue"], vec![], vec![]), "old"));
+        assert_eq!((names(&due), due.outdated.len()), ((vec!["blue"], vec![], vec![]), 0));
+        // Where that name is taken, what there is stays.
+        let due = compared(&known, vec![old.clone(), listed("x", "blue", "bridge", None)]);
+        assert_eq!((names(&due), due.outdated.len()), ((vec![], vec![], vec!["blue"]), 0));
         // Once it is there under both.
         known.bound.push(("new".to_owned(), "n".to_owned()));
         let both = compared(&known, vec![old, listed("new", "blue", "weft", Some("n"))]);

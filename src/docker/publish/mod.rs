@@ -120,7 +120,7 @@ impl Keeper {
         let listed: Vec<Listed> = self.engine.get("/networks").await?;
         let missing = self.missing(&known, &listed);
         let drivers = Drivers::of(self.engine.get::<Vec<Plugin>>("/plugins").await?);
-        let due = compare(&known, listed, &missing, &drivers);
+        let due = compare(&known, &listed, &missing, &drivers);
         self.told.retain(|of, _| due.concerns(of));
         let named = self.name_all(&due).await;
         Ok(if self.publishes { self.publish(due, &drivers.best).await? && named } else { named })
@@ -158,16 +158,15 @@ impl Keeper {
         for network in due.remove {
             all &= self.remove(network, "is gone").await;
         }
+        for network in due.outdated {
+            all &= self.remove(network, "has another name now").await;
+        }
         if !due.make.is_empty() && self.in_a_swarm().await? {
             debug!("in a Swarm networks are made by its managers, and do not appear by themselves");
             return Ok(all);
         }
         for network in due.make {
             all &= self.make(network, driver).await;
-        }
-        // Its network is there under the new name, so nothing takes this for what its user does not want.
-        for network in due.outdated {
-            all &= self.remove(network, "has another name now").await;
         }
         Ok(all)
     }

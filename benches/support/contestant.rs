@@ -6,11 +6,12 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use weft::lab::{Daemon, Lab, LabSpec, kernel, overlay};
+use weft::lab::{Daemon, Lab, LabSpec, Underlay, kernel, overlay};
 use weft::sandbox::Netns;
 use weft_vtep::addr::Vni;
 use weft_vtep::seal::suite::Suite;
 
+use super::bare::Bare;
 use super::naive::Naive;
 use super::trial::{End, Subject};
 use super::tunnel::{self, Tunnel};
@@ -37,6 +38,8 @@ pub(crate) enum Kind {
     Kernel,
     /// A blocking read/send_to loop on a plain TAP.
     Naive,
+    /// The system calls of a VTEP alone; on `soft` only.
+    Bare,
     /// WireGuard in userspace.
     WireguardGo,
     /// Nebula, which seals by AES-256-GCM too.
@@ -94,6 +97,7 @@ impl fmt::Display for Kind {
             Kind::SealedChacha => "sealed-chacha",
             Kind::Kernel => "kernel",
             Kind::Naive => "naive",
+            Kind::Bare => "bare",
             Kind::WireguardGo => "wireguard-go",
             Kind::Nebula => "nebula",
             Kind::Vpncloud => "vpncloud",
@@ -113,6 +117,8 @@ pub(crate) const RATIOS: &[(Kind, Kind)] = &[
     (Kind::Crowded, Kind::Weft),
     (Kind::Sealed, Kind::SealedBefore),
     (Kind::Weft, Kind::Naive),
+    (Kind::Weft, Kind::Bare),
+    (Kind::Bare, Kind::Kernel),
     (Kind::Weft, Kind::OpenVswitch),
     (Kind::Sealed, Kind::Weft),
     (Kind::Sealed, Kind::Kernel),
@@ -135,6 +141,7 @@ pub(crate) struct Contestant {
     tunnels: Vec<Tunnel>,
     daemons: Vec<Daemon>,
     loops: Vec<Naive>,
+    bare: Vec<Bare>,
     crowd: Vec<Netns>,
 }
 
@@ -144,7 +151,8 @@ impl Contestant {
         let vni = Vni::new(77).context("77 is a VNI")?;
         let binary = Path::new(env!("CARGO_BIN_EXE_weft"));
         let lab = Lab::build(spec.clone())?;
-        let (mut daemons, mut loops, mut tunnels, mut crowd) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut daemons, mut loops, mut bare) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut tunnels, mut crowd) = (Vec::new(), Vec::new());
         match kind {
             Kind::Weft => daemons = overlay::weft(&lab, binary, "bench", vni)?,
             Kind::Captured => {
@@ -162,6 +170,15 @@ impl Contestant {
                     loops.push(Naive::start(host, lab.peers_of(host)[0], vni, spec.inner_mtu())?);
                 }
             }
+            Kind::Bare => {
+                ensure!(
+                    spec.underlay == Underlay::Soft,
+                    "bare calls carry nothing where messages are taken apart: only on soft"
+                );
+                for host in &lab.hosts {
+                    bare.push(Bare::start(host, lab.peers_of(host)[0], spec.inner_mtu())?);
+                }
+            }
             Kind::WireguardGo => tunnels = tunnel::wireguard_go(&lab)?,
             Kind::Nebula => tunnels = tunnel::nebula(&lab)?,
             Kind::Vpncloud => tunnels = taps::vpncloud(&lab)?,
@@ -170,7 +187,7 @@ impl Contestant {
             Kind::OpenVswitch => tunnels = openvswitch::overlay(&lab, vni)?,
             Kind::Veth => {}
         }
-        Ok(Contestant { kind, lab, tunnels, daemons, loops, crowd })
+        Ok(Contestant { kind, lab, tunnels, daemons, loops, bare, crowd })
     }
 }
 
@@ -192,8 +209,9 @@ impl Subject for Contestant {
     fn cpu_time(&self) -> Result<Option<Duration>> {
         let daemons = self.daemons.iter().map(Daemon::cpu_time);
         let loops = self.loops.iter().map(Naive::cpu_time);
+        let bare = self.bare.iter().map(Bare::cpu_time);
         let tunnels = self.tunnels.iter().map(Tunnel::cpu_time);
-        let used = daemons.chain(loops).chain(tunnels).collect::<Result<Vec<_>>>()?;
+        let used = daemons.chain(loops).chain(bare).chain(tunnels).collect::<Result<Vec<_>>>()?;
         Ok((!used.is_empty()).then(|| used.iter().sum()))
     }
 

@@ -1,6 +1,7 @@
 //! What the end-to-end benches share.
 #![allow(dead_code, reason = "each bench uses a part of it")]
 
+mod bare;
 pub(crate) mod contestant;
 pub(crate) mod curve;
 pub(crate) mod machine;

@@ -100,7 +100,7 @@ fn receive(tap: &Iface, socket: &UdpSocket, over: &AtomicBool) {
 }
 
 /// The path of the calling thread's `stat` file, good for other threads too.
-fn own_stat() -> String {
+pub(super) fn own_stat() -> String {
     let own = fs::read_link("/proc/thread-self").unwrap_or_default();
     format!("/proc/{}/stat", own.display())
 }

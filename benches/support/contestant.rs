@@ -5,7 +5,7 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use weft::lab::{Daemon, Lab, LabSpec, Underlay, kernel, overlay};
 use weft::sandbox::Netns;
 use weft_vtep::addr::Vni;
@@ -36,6 +36,8 @@ pub(crate) enum Kind {
     SealedBefore,
     /// The kernel's VXLAN device and a bridge, as Docker's overlay driver builds it.
     Kernel,
+    /// This build's daemon on the one host, the kernel's VXLAN device on the other.
+    ToKernel,
     /// A blocking read/send_to loop on a plain TAP.
     Naive,
     /// The system calls of a VTEP alone; on `soft` only.
@@ -77,6 +79,7 @@ impl Kind {
             Kind::Weft
                 | Kind::Captured
                 | Kind::Crowded
+                | Kind::ToKernel
                 | Kind::Before
                 | Kind::Sealed
                 | Kind::SealedChacha
@@ -96,6 +99,7 @@ impl fmt::Display for Kind {
             Kind::SealedBefore => "sealed-before",
             Kind::SealedChacha => "sealed-chacha",
             Kind::Kernel => "kernel",
+            Kind::ToKernel => "to-kernel",
             Kind::Naive => "naive",
             Kind::Bare => "bare",
             Kind::WireguardGo => "wireguard-go",
@@ -113,6 +117,7 @@ impl fmt::Display for Kind {
 pub(crate) const RATIOS: &[(Kind, Kind)] = &[
     (Kind::Weft, Kind::Kernel),
     (Kind::Weft, Kind::Before),
+    (Kind::ToKernel, Kind::Kernel),
     (Kind::Captured, Kind::Weft),
     (Kind::Crowded, Kind::Weft),
     (Kind::Sealed, Kind::SealedBefore),
@@ -165,6 +170,12 @@ impl Contestant {
             Kind::SealedBefore => daemons = sealed(&lab, before.context(NO_BUILD)?, Suite::Aes256Gcm)?,
             Kind::SealedChacha => daemons = sealed(&lab, binary, Suite::ChaCha20Poly1305)?,
             Kind::Kernel => kernel::overlay(&lab, vni)?,
+            Kind::ToKernel => {
+                let [ours, theirs] = &lab.hosts[..] else { bail!("a tunnel has two ends") };
+                daemons.push(Daemon::start(binary, ours, &[])?);
+                overlay::join(&lab, &daemons[0], ours, "bench", vni)?;
+                kernel::attach_host(theirs, vni, spec.inner_mtu(), &lab.peers_of(theirs))?;
+            }
             Kind::Naive => {
                 for host in &lab.hosts {
                     loops.push(Naive::start(host, lab.peers_of(host)[0], vni, spec.inner_mtu())?);

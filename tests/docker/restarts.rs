@@ -1,5 +1,9 @@
 //! Restarts of the engine and of weft, in either order, under running containers.
 
+use std::collections::BTreeSet;
+use std::thread;
+use std::time::Duration;
+
 use crate::harness::{eventually, privileged};
 use crate::{IMAGE, blue, engines, lab};
 
@@ -12,7 +16,17 @@ fn a_crash_of_weft_is_not_felt_by_containers() {
     a.container("web", "--network blue --ip 10.77.9.1");
     b.container("client", "--network blue --ip 10.77.9.2");
     assert!(b.reaches("client", "10.77.9.1"));
-    a.crash_weft();
+    let echoes = thread::scope(|scope| {
+        let pinging = scope.spawn(|| b.engine.run("exec client ping -c 100 -i 0.05 10.77.9.1"));
+        thread::sleep(Duration::from_secs(1));
+        a.crash_weft();
+        pinging.join().unwrap()
+    });
+    let answered: BTreeSet<u32> = (0..100).filter(|n| echoes.contains(&format!("seq={n} "))).collect();
+    let silence = answered.iter().zip(answered.iter().skip(1)).map(|(one, next)| next - one).max();
+    // Before it was killed, and after it had come back.
+    assert!(answered.contains(&0) && answered.contains(&99), "{echoes}");
+    println!("without an answer while weft was killed and started: {} ms", silence.unwrap() * 50);
     assert!(b.reaches("client", "10.77.9.1"), "the device was not attached again");
     // Everything of the engine's is still known.
     a.engine.run("network disconnect blue web");

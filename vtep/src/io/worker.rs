@@ -2,7 +2,7 @@
 //!
 //! It owns a share of the TAPs, a share of the TX sockets (so of the source ports) and one socket of the receive group,
 //! and waits for all of them at once. One thread per share, not one per direction: a TCP flow's data and its
-//! acknowledgements then need half the wake-ups (measured: benches/README.md).
+//! acknowledgements then need half the wake-ups (measured: benches/results/README.md).
 
 use std::collections::HashMap;
 use std::io;

@@ -34,6 +34,7 @@ pub mod store;
 mod swarm;
 pub mod wire;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -41,6 +42,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use crate::node::{Node, NodeError};
+use crate::sandbox::Identity;
 use ipam::Leases;
 use store::{Store, StoreError};
 
@@ -106,7 +108,9 @@ pub struct Driver {
     store: Mutex<Store>,
     leases: Mutex<Leases>,
     unused: Mutex<garbage::Unused>,
-    /// An endpoint has got to its sandbox, or has gone.
+    /// The sandboxes of endpoints that are about to come there, by the endpoints' ids.
+    expected: Mutex<HashMap<String, (PathBuf, Identity)>>,
+    /// An endpoint has got to its sandbox or is about to, or has gone.
     places: Notify,
 }
 
@@ -134,8 +138,8 @@ impl Driver {
     /// The driver with the bindings that it remembers; the addresses that the engine keeps are held again.
     pub fn restore(node: Arc<Node>, dir: &std::path::Path) -> Result<Driver, StoreError> {
         let store = Store::load(dir)?;
-        let (leases, unused, places) = (Mutex::default(), Mutex::default(), Notify::new());
-        let driver = Driver { node, store: Mutex::new(store), leases, unused, places };
+        let (leases, unused, expected) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let driver = Driver { node, store: Mutex::new(store), leases, unused, expected, places: Notify::new() };
         for binding in driver.store().bindings() {
             driver.hold_reserved(binding);
         }
@@ -144,6 +148,10 @@ impl Driver {
 
     fn store(&self) -> MutexGuard<'_, Store> {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn expected(&self) -> MutexGuard<'_, HashMap<String, (PathBuf, Identity)>> {
+        self.expected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn leases(&self) -> MutexGuard<'_, Leases> {

@@ -4,6 +4,7 @@
 //! each device is followed for a while after its Join, and looked for now and then. A container may have an address that
 //! another had a moment ago, with another MAC address, so it is announced as soon as its device is up.
 
+use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,6 +14,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::{debug, error, warn};
 
 use super::Driver;
+use super::names::ENGINE;
 use crate::node::state::Endpoint;
 use crate::sandbox::announce::announce;
 use crate::sandbox::{Netns, link};
@@ -27,17 +29,46 @@ const FOLLOWED: Duration = Duration::from_secs(30);
 /// How often to look after everything.
 const PERIOD: Duration = Duration::from_secs(5);
 
+/// Where an endpoint is about to be: its sandbox is there, its device perhaps not yet. Forgotten with this value.
+struct Expected {
+    driver: Arc<Driver>,
+    endpoint: String,
+}
+
+impl Expected {
+    fn at(&self, netns: &Netns) {
+        let place = (netns.path().to_owned(), netns.identity());
+        let before = self.driver.expected().insert(self.endpoint.clone(), place.clone());
+        if before != Some(place) {
+            self.driver.places.notify_one();
+        }
+    }
+}
+
+impl Drop for Expected {
+    fn drop(&mut self) {
+        self.driver.expected().remove(&self.endpoint);
+        self.driver.places.notify_one();
+    }
+}
+
 /// Follows the device of an endpoint that has joined until it is up in its sandbox; announces it, and remembers the place.
+///
+/// Its resolver does not wait for that: the container may ask for a name as soon as the engine is done, and on a busy
+/// machine the device is found, and its place written to the disk, only after that.
 pub(super) async fn follow(driver: Arc<Driver>, endpoint: String, sandbox: PathBuf) {
     let until = Instant::now() + FOLLOWED;
+    let expected = Expected { driver: Arc::clone(&driver), endpoint: endpoint.clone() };
     while Instant::now() < until {
         sleep(STEP).await;
         // Removed already: the container did not start.
         let Some(followed) = driver.node.endpoint(&endpoint) else { return };
         let path = sandbox.clone();
-        let found = spawn_blocking(move || inside(&path, &followed)).await;
+        let Ok(Some(netns)) = spawn_blocking(move || begun(&path)).await else { continue };
+        expected.at(&netns);
+        let found = spawn_blocking(move || inside(&netns, &followed).then_some(netns)).await;
         if let Ok(Some(netns)) = found {
-            let (turn, places) = (driver.node.turn().await, Arc::clone(&driver));
+            let turn = driver.node.turn().await;
             let placed = spawn_blocking(move || {
                 let _turn = turn;
                 driver.node.moved_to(&endpoint, &netns)
@@ -47,7 +78,6 @@ pub(super) async fn follow(driver: Arc<Driver>, endpoint: String, sandbox: PathB
                 Ok(Err(error)) => warn!("{error}"),
                 Err(_) => error!("remembering a sandbox failed"),
             }
-            places.places.notify_one();
             return;
         }
     }
@@ -55,14 +85,24 @@ pub(super) async fn follow(driver: Arc<Driver>, endpoint: String, sandbox: PathB
     debug!(endpoint, "not seen at {} so far", sandbox.display());
 }
 
-fn inside(path: &Path, endpoint: &Endpoint) -> Option<Netns> {
+/// The sandbox, once the engine has begun to furnish it: with its loopback, which has the address of resolvers.
+fn begun(path: &Path) -> Option<Netns> {
     let netns = Netns::open_path(path).ok()?;
-    let link = link::lookup_mac(&netns, endpoint.mac).ok()?.filter(|link| link.up)?;
+    let bound = netns.run(|| UdpSocket::bind((*ENGINE.ip(), 0))).ok()?;
+    bound.is_ok().then_some(netns)
+}
+
+/// Whether the endpoint's device is up in there. It is announced then.
+fn inside(netns: &Netns, endpoint: &Endpoint) -> bool {
+    let Ok(Some(link)) = link::lookup_mac(netns, endpoint.mac) else { return false };
+    if !link.up {
+        return false;
+    }
     let addresses = endpoint.ips.iter().map(|ip| ip.addr());
-    if let Err(error) = announce(&netns, &link.name, endpoint.mac, addresses) {
+    if let Err(error) = announce(netns, &link.name, endpoint.mac, addresses) {
         warn!(endpoint = endpoint.id, "its addresses are not announced: {error}");
     }
-    Some(netns)
+    true
 }
 
 /// Looks now and then for devices that were not found where they were said to go, and for what the engine has

@@ -23,6 +23,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::{debug, info, warn};
 
 use self::container::{Inspected, Listed, Mark};
+pub(super) use self::resolver::ENGINE;
 use self::sandboxes::keep_resolvers;
 use super::Driver;
 use super::engine::{Engine, EngineError, Events, is_identifier};

@@ -27,7 +27,7 @@ use crate::sandbox::Netns;
 use crate::sandbox::redirect::Redirect;
 
 /// The engine's resolver, in every sandbox.
-const ENGINE: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, 11), 53);
+pub(in crate::docker) const ENGINE: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, 11), 53);
 
 /// What this process sends there itself bears this mark ("weft").
 const MARK: u32 = 0x7765_6674;

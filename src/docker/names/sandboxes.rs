@@ -1,4 +1,4 @@
-//! A resolver in each sandbox that a lent device is in, and in no other.
+//! A resolver in each sandbox that a lent device is in, or about to be, and in no other.
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -41,9 +41,12 @@ pub(super) async fn keep_resolvers(driver: Arc<Driver>, moved: &Notify) {
 impl Resolvers {
     async fn look(&mut self, driver: &Driver) {
         let mut wanted: HashMap<Identity, (PathBuf, Vec<Scope>)> = HashMap::new();
-        for endpoint in driver.node.lent_endpoints().into_iter().filter(|e| !driver.node.waits(e)) {
-            if let Ok(network) = driver.node.network(&endpoint.network) {
-                let (_, scopes) = wanted.entry(endpoint.netns_identity).or_insert((endpoint.netns, Vec::new()));
+        for endpoint in driver.node.lent_endpoints() {
+            let expected = driver.expected().get(&endpoint.id).cloned();
+            let waits = expected.is_none() && driver.node.waits(&endpoint);
+            let (path, identity) = expected.unwrap_or((endpoint.netns, endpoint.netns_identity));
+            if let (false, Ok(network)) = (waits, driver.node.network(&endpoint.network)) {
+                let (_, scopes) = wanted.entry(identity).or_insert((path, Vec::new()));
                 scopes.push(Scope { vni: network.vni, network: network.name });
             }
         }

@@ -1,7 +1,10 @@
 //! Containers find each other by name on every host of a cluster, with nothing said on `docker run`.
 
 use std::collections::BTreeSet;
+use std::hint;
 use std::net::UdpSocket;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use hickory_proto::op::{Message, MessageType};
 use hickory_proto::rr::rdata::A;
@@ -87,6 +90,37 @@ fn containers_find_each_other_by_name_across_hosts() {
     a.finds("left", "far", &[]);
     a.node().is_well();
     b.node().is_well();
+}
+
+/// The engine starts a container without waiting for weft, which has to have a resolver there in time.
+#[test]
+fn a_container_s_first_question_is_answered_on_a_busy_machine() {
+    privileged!();
+    engines!();
+    let lab = lab();
+    let [a, b] = members(&lab, &[]);
+    a.engine.run("network create -d weft --ipam-driver weft --subnet 10.8.0.0/16 blue");
+    b.has_network("blue");
+    let left = a.container("left", "--network blue");
+    b.container("right", "--network blue");
+    b.finds("right", "left", &[&left]);
+    let (over, cores) = (AtomicBool::new(false), thread::available_parallelism().map_or(1, usize::from));
+    let first: Vec<_> = thread::scope(|scope| {
+        for _ in 0..2 * cores {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    hint::spin_loop();
+                }
+            });
+        }
+        let ask = |_| b.engine.docker(&format!("run --rm --network blue {IMAGE} nslookup left"));
+        let first = (0..5).map(ask).collect();
+        over.store(true, Ordering::Relaxed);
+        first
+    });
+    for said in &first {
+        assert_eq!(told(&said.stdout), BTreeSet::from([left.clone()]), "{}", String::from_utf8_lossy(&said.stderr));
+    }
 }
 
 #[test]

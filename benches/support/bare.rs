@@ -18,12 +18,11 @@ use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use weft::lab::{Host, cpu_time, kernel};
-use weft::sandbox::{LinkSpec, Netns, link};
-use weft_vtep::addr::Mac;
+use weft::sandbox::{Netns, link};
 use weft_vtep::io::sys::udp::{ReceiveQueue, SendQueue, enable_gro};
 use weft_vtep::io::{Tap, super_frame_size};
 
-use super::naive::own_stat;
+use super::naive::{inside, own_stat};
 
 /// What one turn reads from the device before it sends.
 const TURN: usize = 120_000;
@@ -44,14 +43,7 @@ pub(crate) struct Bare {
 impl Bare {
     pub(crate) fn start(host: &Host, peer: IpAddr, mtu: u32) -> Result<Self> {
         let container = &host.containers[0];
-        let [.., last] = container.v4.addr().octets();
-        let spec = LinkSpec {
-            ifname: kernel::INSIDE.into(),
-            mac: Mac::new([2, 0, 0, 0, 1, last]),
-            mtu,
-            super_frame: Some(super_frame_size(mtu as u16, false)),
-            addresses: vec![container.v4.into(), container.v6.into()],
-        };
+        let spec = inside(container, mtu, Some(super_frame_size(mtu as u16, false)));
         let tap = host.netns.run(|| Tap::create("bare0"))?.context("cannot make a TAP")?;
         let ifindex = host.netns.run(|| link::plug("bare0", &container.netns, &spec))??;
         let socket = host.netns.run(|| UdpSocket::bind((host.address, kernel::VXLAN_PORT)))??;

@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use nix::sys::socket::{Shutdown, shutdown};
 use tun_tap::{Iface, Mode};
-use weft::lab::{Host, cpu_time, kernel};
+use weft::lab::{Container, Host, cpu_time, kernel};
 use weft::sandbox::{LinkSpec, Netns, link};
 use weft_vtep::addr::{Mac, Vni};
 
@@ -34,10 +34,7 @@ pub(crate) struct Naive {
 impl Naive {
     pub(crate) fn start(host: &Host, peer: IpAddr, vni: Vni, mtu: u32) -> Result<Self> {
         let container = &host.containers[0];
-        let [.., last] = container.v4.addr().octets();
-        let mac = Mac::new([2, 0, 0, 0, 1, last]);
-        let addresses = vec![container.v4.into(), container.v6.into()];
-        let spec = LinkSpec { ifname: kernel::INSIDE.into(), mac, mtu, super_frame: None, addresses };
+        let spec = inside(container, mtu, None);
         let tap = host.netns.run(|| Iface::without_packet_info("naive0", Mode::Tap))?.context("cannot make a TAP")?;
         let ifindex = host.netns.run(|| link::plug("naive0", &container.netns, &spec))??;
         let socket = host.netns.run(|| UdpSocket::bind((host.address, kernel::VXLAN_PORT)))??;
@@ -97,6 +94,14 @@ fn receive(tap: &Iface, socket: &UdpSocket, over: &AtomicBool) {
             let _ = tap.send(&buffer[HEADER..length]);
         }
     }
+}
+
+/// The end of a loop's device in a container.
+pub(super) fn inside(container: &Container, mtu: u32, super_frame: Option<u32>) -> LinkSpec {
+    let [.., last] = container.v4.addr().octets();
+    let mac = Mac::new([2, 0, 0, 0, 1, last]);
+    let addresses = vec![container.v4.into(), container.v6.into()];
+    LinkSpec { ifname: kernel::INSIDE.into(), mac, mtu, super_frame, addresses }
 }
 
 /// The path of the calling thread's `stat` file, good for other threads too.

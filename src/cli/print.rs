@@ -214,7 +214,6 @@ mod tests {
             signer: false,
             version: "0.1.0".to_owned(),
             started: None,
-            started_ms: None,
         };
         let text = members(&[member("a"), member("long-name")], Style::PLAIN);
         let lines: Vec<_> = text.lines().collect();

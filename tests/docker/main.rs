@@ -67,6 +67,12 @@ impl<'a> Site<'a> {
         self.node = self.node.take().map(Node::crash_and_restart);
     }
 
+    /// Ends weft as one is told to end, and starts it again with `more`.
+    fn restart_weft(&mut self, more: &[&'a str]) {
+        self.node = None;
+        self.node = Some(Node::again(self.host, more));
+    }
+
     /// A container that lives until it is removed. Returns its address on the network.
     fn container(&self, name: &str, more: &str) -> String {
         self.engine.run(&format!("run --detach --stop-timeout 1 --name {name} {more} {IMAGE} sleep 100000"));

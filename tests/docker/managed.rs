@@ -6,7 +6,6 @@ use std::process::Command;
 use weft::lab::Host;
 
 use crate::compose::{client, static_binary};
-use crate::harness::node::Node;
 use crate::harness::{eventually, privileged};
 use crate::{IMAGE, Site, engines, lab, members};
 
@@ -19,8 +18,7 @@ fn a_managed_plugin_serves_the_engines_of_a_cluster() {
     let [mut a, mut b] = members(&lab, &PORT);
     // On one host the plugin is all that the engine has of weft.
     b.host.run(|| std::fs::create_dir("/run/shim")).unwrap().unwrap();
-    b.node = None;
-    b.node = Some(Node::again(b.host, &["--docker-socket", "/run/shim/weft.sock"]));
+    b.restart_weft(&["--docker-socket", "/run/shim/weft.sock"]);
     for site in [&a, &b] {
         create(site.host, &binary);
     }

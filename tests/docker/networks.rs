@@ -87,6 +87,11 @@ fn a_network_made_once_is_there_on_every_host_and_goes_everywhere() {
 /// As Docker's user makes a network who knows nothing of weft's names.
 const UNSAID: &str = "network create -d weft --ipam-driver weft --subnet 10.8.0.0/16";
 
+/// Whether the node's first network has the name that Docker's has.
+fn is_named(site: &Site<'_>) -> bool {
+    site.node().run("network ls")[0]["name"] == "blue"
+}
+
 #[test]
 fn a_network_is_called_everywhere_as_docker_calls_it() {
     privileged!();
@@ -100,15 +105,12 @@ fn a_network_is_called_everywhere_as_docker_calls_it() {
     assert_eq!(b.engine.run("network inspect --format '{{.Driver}}' green"), "bridge");
 
     // It is learned late where weft could not ask, and not given up when weft starts again.
-    a.node = None;
-    a.node = Some(Node::again(a.host, &["--docker-engine", "/run/nothing.sock"]));
+    a.restart_weft(&["--docker-engine", "/run/nothing.sock"]);
     a.engine.run("network create -d weft --ipam-driver weft --subnet 10.9.0.0/16 blue");
     eventually("the other node knows of it", || b.networks() == 2);
-    a.node = None;
-    a.node = Some(Node::again(a.host, &["--docker-networks", "off"]));
+    a.restart_weft(&["--docker-networks", "off"]);
     b.has_network("blue");
-    a.node = None;
-    a.node = Some(Node::again(a.host, &[]));
+    a.restart_weft(&[]);
     let (x, y) = (a.container("left", "--network blue"), b.container("right", "--network blue"));
     eventually("each reaches the other", || a.reaches("left", &y) && b.reaches("right", &x));
     assert!(!b.engine.run("network ls").contains("docker-"), "it appeared under a name that nobody gave it");
@@ -147,7 +149,6 @@ fn a_node_that_stands_alone_learns_the_name_too() {
     let lab = lab();
     let mut site = Site::start(&lab.hosts[0]);
     site.engine.run(&format!("{UNSAID} -o plain blue"));
-    let is_named = |site: &Site<'_>| site.node().run("network ls")[0]["name"] == "blue";
     eventually("it has Docker's name", || is_named(&site));
     site.crash_weft();
     assert!(is_named(&site), "the name is forgotten");
@@ -164,7 +165,6 @@ fn two_of_one_name_made_apart_are_both_there_until_the_name_is_free() {
     engines!();
     let lab = lab();
     let [mut a, mut b] = members(&lab, &[]);
-    let is_named = |site: &Site<'_>| site.node().run("network ls")[0]["name"] == "blue";
     b.node = None;
     a.engine.run(&format!("{UNSAID} blue"));
     eventually("it has its name", || is_named(&a));
@@ -274,8 +274,7 @@ fn nothing_appears_where_it_is_not_wanted() {
     engines!();
     let lab = lab();
     let [mut a, mut b] = members(&lab, &[]);
-    b.node = None;
-    b.node = Some(Node::again(b.host, &["--docker-networks", "off"]));
+    b.restart_weft(&["--docker-networks", "off"]);
     // Of one host alone.
     b.node().run("network create here --driver bridge --subnet 10.5.0.0/24");
     a.node().run("network create here2 --driver bridge --subnet 10.5.1.0/24");
@@ -287,8 +286,7 @@ fn nothing_appears_where_it_is_not_wanted() {
     b.container("right", "--network blue");
     assert!(!b.knows("red") && !b.knows("here") && !a.knows("here2"));
     // Switched on later.
-    b.node = None;
-    b.node = Some(Node::again(b.host, &[]));
+    b.restart_weft(&[]);
     b.has_network("red");
     assert!(!b.knows("here"));
     a.node = a.node.take().map(Node::crash_and_restart);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use weft_proto::v1;
 
 use super::{UNKNOWN, filled, utc};
@@ -22,18 +22,21 @@ pub struct Member {
     pub signer: bool,
     /// The version of its daemon.
     pub version: String,
-    /// When its daemon started by its own clock, in UTC; null for one that does not answer.
-    pub started: Option<String>,
-    /// The same in milliseconds since 1970.
-    #[serde(skip)]
-    pub started_ms: Option<u64>,
+    /// When its daemon started by its own clock, in milliseconds since 1970, in the document in UTC; null for one that does
+    /// not answer.
+    #[serde(serialize_with = "in_utc")]
+    pub started: Option<u64>,
+}
+
+fn in_utc<S: Serializer>(millis: &Option<u64>, to: S) -> Result<S::Ok, S::Error> {
+    millis.map(utc).serialize(to)
 }
 
 impl Member {
     /// For how many seconds its daemon is up. Nothing is known of one whose clock is ahead of this host's.
     pub fn uptime_seconds(&self) -> Option<u64> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
-        now.checked_sub(Duration::from_millis(self.started_ms?)).map(|up| up.as_secs())
+        now.checked_sub(Duration::from_millis(self.started?)).map(|up| up.as_secs())
     }
 }
 
@@ -46,8 +49,8 @@ impl From<v1::Member> for Member {
             v1::MemberState::Left => "left",
             v1::MemberState::Unspecified => UNKNOWN,
         };
-        let v1::Member { name, id, address, signer, version, started: started_ms, .. } = wire;
-        Member { state, name, id, address, signer, version, started: started_ms.map(utc), started_ms }
+        let v1::Member { name, id, address, signer, version, started, .. } = wire;
+        Member { state, name, id, address, signer, version, started }
     }
 }
 

@@ -43,9 +43,11 @@ impl Resolvers {
         let mut wanted: HashMap<Identity, (PathBuf, Vec<Scope>)> = HashMap::new();
         for endpoint in driver.node.lent_endpoints() {
             let expected = driver.expected().get(&endpoint.id).cloned();
-            let waits = expected.is_none() && driver.node.waits(&endpoint);
-            let (path, identity) = expected.unwrap_or((endpoint.netns, endpoint.netns_identity));
-            if let (false, Ok(network)) = (waits, driver.node.network(&endpoint.network)) {
+            if expected.is_none() && driver.node.waits(&endpoint) {
+                continue;
+            }
+            if let Ok(network) = driver.node.network(&endpoint.network) {
+                let (path, identity) = expected.unwrap_or((endpoint.netns, endpoint.netns_identity));
                 let (_, scopes) = wanted.entry(identity).or_insert((path, Vec::new()));
                 scopes.push(Scope { vni: network.vni, network: network.name });
             }

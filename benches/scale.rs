@@ -196,6 +196,7 @@ fn measured(host: &Host, vtep: &Vtep, mac: Mac) -> Result<()> {
     let container = &host.containers[0];
     let spec = LinkSpec {
         ifname: kernel::INSIDE.into(),
+        alias: "test".into(),
         mac,
         mtu: 1400,
         super_frame: None,
@@ -235,7 +236,14 @@ fn endpoints(count: u32, time: Duration) -> Result<Vec<Option<f64>>> {
         for (host, vtep) in [near, away].into_iter().zip(&vteps) {
             for n in 1..count {
                 let ifname = format!("{}{n}", host.name);
-                let spec = LinkSpec { ifname, mac: station(n), mtu: 1400, super_frame: None, addresses: Vec::new() };
+                let spec = LinkSpec {
+                    ifname,
+                    alias: "test".into(),
+                    mac: station(n),
+                    mtu: 1400,
+                    super_frame: None,
+                    addresses: Vec::new(),
+                };
                 plug(host, vtep, &idle, &spec)?;
             }
         }

@@ -41,6 +41,7 @@ impl Site {
         let sandbox = Netns::anonymous().unwrap();
         let spec = LinkSpec {
             ifname: "eth0".into(),
+            alias: "test".into(),
             mac: Mac::new([2, 0, 0, 0, 0, number]),
             mtu: drivers::mtu(&self.host, network)?,
             super_frame: None,
@@ -201,6 +202,7 @@ fn the_host_network_is_the_host_and_nothing_else() {
     drivers::create(&site.host, &network).unwrap();
     let spec = LinkSpec {
         ifname: "eth0".into(),
+        alias: "test".into(),
         mac: Mac::new([2, 0, 0, 0, 0, 1]),
         mtu: 1500,
         super_frame: None,

@@ -17,6 +17,7 @@ use weft_vtep::addr::{Mac, Vni};
 fn spec(ifname: &str) -> LinkSpec {
     LinkSpec {
         ifname: ifname.into(),
+        alias: "test".into(),
         mac: Mac::new([2, 0, 0, 0, 0, 7]),
         mtu: 1450,
         super_frame: None,
@@ -39,6 +40,7 @@ fn a_plugged_device_is_what_was_asked_for_and_up() {
     let index = index.unwrap();
     let found = link::lookup(&sandbox, index).unwrap().unwrap();
     assert_eq!((found.name.as_str(), found.mac, found.mtu, found.up), ("eth0", Some(spec("eth0").mac), 1450, true));
+    assert_eq!((found.alias.as_str(), link::lookup_alias(&sandbox, "test").unwrap()), ("test", Some(found.clone())));
     assert_eq!(link::lookup_name(&daemon, "d0").unwrap(), None);
     // Usable at once: an address under duplicate address detection could not be bound, nor the other half of a /31 pinged.
     for address in ["10.77.0.7:0", "[fd77::7]:0"] {

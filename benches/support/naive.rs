@@ -101,7 +101,7 @@ pub(super) fn inside(container: &Container, mtu: u32, super_frame: Option<u32>) 
     let [.., last] = container.v4.addr().octets();
     let mac = Mac::new([2, 0, 0, 0, 1, last]);
     let addresses = vec![container.v4.into(), container.v6.into()];
-    LinkSpec { ifname: kernel::INSIDE.into(), mac, mtu, super_frame, addresses }
+    LinkSpec { ifname: kernel::INSIDE.into(), alias: "test".into(), mac, mtu, super_frame, addresses }
 }
 
 /// The path of the calling thread's `stat` file, good for other threads too.

@@ -15,9 +15,10 @@ use tracing::{debug, error, warn};
 
 use super::Driver;
 use super::names::ENGINE;
+use crate::node::locate::device_in;
 use crate::node::state::Endpoint;
+use crate::sandbox::Netns;
 use crate::sandbox::announce::announce;
-use crate::sandbox::{Netns, link};
 
 /// How often to look for a device that has just joined. The engine needs some tens of milliseconds, and as many lie between
 /// the device's coming and the container's first packet or question, before which its resolver is to run.
@@ -94,7 +95,7 @@ fn begun(path: &Path) -> Option<Netns> {
 
 /// Whether the endpoint's device is up in there. It is announced then.
 fn inside(netns: &Netns, endpoint: &Endpoint) -> bool {
-    let Ok(Some(link)) = link::lookup_mac(netns, endpoint.mac) else { return false };
+    let Ok(Some(link)) = device_in(netns, endpoint) else { return false };
     if !link.up {
         return false;
     }

@@ -11,7 +11,7 @@ use weft_proto::request::{self, AskedAddress};
 use weft_vtep::addr::{Mac, PortId};
 use weft_vtep::io::{Tap, super_frame_size};
 
-use super::locate::locate;
+use super::locate::{alias, locate};
 use super::ports::device_name;
 use super::state::Endpoint;
 use super::tables::{Live, Port};
@@ -96,7 +96,7 @@ impl Node {
         let temporary = device_name(id);
         let tap = Tap::create(&temporary).map_err(|e| device("make a TAP device", e))?;
         let (mtu, super_frame) = (on.mtu.into(), Some(super_frame(on)));
-        let spec = LinkSpec { ifname: ifname.clone(), mac, mtu, super_frame, addresses: ips.clone() };
+        let spec = LinkSpec { ifname: ifname.clone(), alias: alias(id), mac, mtu, super_frame, addresses: ips.clone() };
         let ifindex = link::plug(&temporary, &netns, &spec)?;
         for ip in ips.iter().filter(|_| !on.internal) {
             let gateway = on.subnet_of(ip.addr()).and_then(|s| s.gateway);

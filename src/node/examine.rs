@@ -8,6 +8,7 @@ use weft_proto::v1;
 use weft_proto::v1::doctor_server::Doctor;
 
 use super::Node;
+use super::locate::device_in;
 use super::state::Endpoint;
 use super::tables::Live;
 use crate::sandbox::{Netns, link};
@@ -77,7 +78,7 @@ impl Node {
 
 fn link_of(endpoint: &Endpoint) -> Option<link::Link> {
     let netns = Netns::find(&endpoint.netns, endpoint.netns_identity).ok()?;
-    link::lookup(&netns, endpoint.ifindex).ok()?.filter(|link| link.mac == Some(endpoint.mac))
+    device_in(&netns, endpoint).ok()?
 }
 
 fn seconds(at: SystemTime) -> u64 {

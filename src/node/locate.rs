@@ -2,7 +2,8 @@
 //!
 //! A device that the node plugged stays in its sandbox under its index. One that is lent to a container engine wanders:
 //! it waits in the node's own namespace, is moved into the sandbox, renamed there, and comes back; its index may change
-//! with each move, its MAC address does not.
+//! with each move. What stays with a device is its alias, which says whose it is. A MAC address would not: Docker's go
+//! with the IPv4 address, which on another network of the host is another container's.
 
 use std::collections::HashSet;
 use std::fs;
@@ -19,7 +20,7 @@ pub(super) fn locate(endpoint: &Endpoint) -> Result<(Netns, Link), NodeError> {
         return recorded;
     }
     let home = Netns::current()?;
-    if let Some(link) = link::lookup_name(&home, &endpoint.ifname)?.filter(|l| l.mac == Some(endpoint.mac)) {
+    if let Some(link) = link::lookup_name(&home, &endpoint.ifname)?.filter(|l| is_of(l, endpoint)) {
         return Ok((home, link));
     }
     match elsewhere(endpoint) {
@@ -31,16 +32,29 @@ pub(super) fn locate(endpoint: &Endpoint) -> Result<(Netns, Link), NodeError> {
 /// Looks where the device is remembered to be.
 fn where_it_was(endpoint: &Endpoint) -> Result<(Netns, Link), NodeError> {
     let netns = Netns::find(&endpoint.netns, endpoint.netns_identity)?;
-    // The name may have been changed inside, the index not; the MAC address shows that the index is still ours.
-    let found = link::lookup(&netns, endpoint.ifindex)?.filter(|l| l.mac == Some(endpoint.mac));
-    let found = match found {
-        None if endpoint.lent.is_some() => link::lookup_mac(&netns, endpoint.mac)?,
-        found => found,
-    };
-    match found {
+    match device_in(&netns, endpoint)? {
         Some(link) => Ok((netns, link)),
         None => Err(LinkError::NoSuchLink(endpoint.ifname.clone()).into()),
     }
+}
+
+/// The endpoint's device, if it is in this namespace.
+pub(crate) fn device_in(netns: &Netns, endpoint: &Endpoint) -> Result<Option<Link>, LinkError> {
+    if endpoint.lent.is_some() {
+        return link::lookup_alias(netns, &alias(&endpoint.id));
+    }
+    // The name may have been changed inside, the index not.
+    Ok(link::lookup(netns, endpoint.ifindex)?.filter(|link| is_of(link, endpoint)))
+}
+
+/// What the device of the endpoint with this id is marked with.
+pub(super) fn alias(id: &str) -> String {
+    format!("weft {id}")
+}
+
+/// Whether the link is the endpoint's device.
+pub(super) fn is_of(link: &Link, endpoint: &Endpoint) -> bool {
+    link.alias == alias(&endpoint.id)
 }
 
 /// Looks in every namespace that some process is in: an engine's own mounts may be hidden from the node.
@@ -54,7 +68,7 @@ fn elsewhere(endpoint: &Endpoint) -> Option<(Netns, Link)> {
         }
         // A process may end while it is looked at.
         let Ok(netns) = Netns::open_path(&path) else { continue };
-        if let Ok(Some(link)) = link::lookup_mac(&netns, endpoint.mac) {
+        if let Ok(Some(link)) = device_in(&netns, endpoint) {
             return Some((netns, link));
         }
     }

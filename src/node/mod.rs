@@ -17,7 +17,7 @@ mod examine;
 mod figures;
 mod key_log;
 mod local;
-mod locate;
+pub(crate) mod locate;
 mod lock;
 mod names;
 mod networks;

@@ -16,7 +16,7 @@ use weft_vtep::addr::Mac;
 use weft_vtep::io::Tap;
 
 use super::endpoints::{device, super_frame};
-use super::locate::{OWN, lasting_path, locate};
+use super::locate::{OWN, alias, lasting_path, locate};
 use super::reconcile::inhabited_namespaces;
 use super::state::{Endpoint, Lent};
 use super::tables::{Live, Port};
@@ -102,7 +102,7 @@ impl Node {
     fn make_lent(&self, network: &Network, lent: Lent, id: &str, mac: Mac, ips: Vec<IpNet>) -> Result<Live, NodeError> {
         let (ifname, home) = (device_name(id), Netns::current()?);
         let tap = Tap::create(&ifname).map_err(|e| device("make a TAP device", e))?;
-        let ifindex = link::shape(&ifname, mac, network.mtu.into(), Some(super_frame(network)))?;
+        let ifindex = link::shape(&ifname, &alias(id), mac, network.mtu.into(), Some(super_frame(network)))?;
         let endpoint = Endpoint {
             id: id.to_owned(),
             network: network.id.clone(),
@@ -135,7 +135,13 @@ impl Node {
         let endpoint = &live.endpoint;
         let network = self.tables().network(&endpoint.network)?.clone();
         let tap = Tap::create(&endpoint.ifname).map_err(|e| device("make a TAP device", e))?;
-        let ifindex = link::shape(&endpoint.ifname, endpoint.mac, network.mtu.into(), Some(super_frame(&network)))?;
+        let ifindex = link::shape(
+            &endpoint.ifname,
+            &alias(&endpoint.id),
+            endpoint.mac,
+            network.mtu.into(),
+            Some(super_frame(&network)),
+        )?;
         tap.set_persist(true).map_err(|e| device("keep the TAP device", e))?;
         let id = self.vtep.add_port(network.vni, endpoint.mac, tap)?;
         if let Some(live) = self.tables_mut().endpoints.get_mut(&endpoint.id) {

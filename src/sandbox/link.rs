@@ -33,6 +33,8 @@ const NAME_MAX: usize = 15;
 pub struct LinkSpec {
     /// Its name inside.
     pub ifname: String,
+    /// Whose it is, for whoever looks for it later: names, indexes and MAC addresses may be another link's by then.
+    pub alias: String,
     /// Its MAC address.
     pub mac: Mac,
     /// Its MTU in bytes.
@@ -44,12 +46,14 @@ pub struct LinkSpec {
 }
 
 /// A link as the kernel has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Link {
     /// Its index, unique within its namespace.
     pub index: u32,
     /// Its name.
     pub name: String,
+    /// What says whose it is; empty for most links. It stays with the link wherever that goes.
+    pub alias: String,
     /// Its MAC address; `None` for links that have none of six bytes.
     pub mac: Option<Mac>,
     /// Its MTU in bytes.
@@ -113,13 +117,13 @@ pub fn plug(device: &str, sandbox: &Netns, spec: &LinkSpec) -> Result<u32, LinkE
     if let Err(error) = moved {
         // The kernel moves a link first and renames it then: a taken name leaves it in the sandbox under its old name.
         // The first error is the one to tell.
-        let _ = here(async |handle| discard(&handle, device, spec.mac).await);
-        let _ = inside(sandbox, async |handle| discard(&handle, device, spec.mac).await);
+        let _ = here(async |handle| discard(&handle, device, &spec.alias).await);
+        let _ = inside(sandbox, async |handle| discard(&handle, device, &spec.alias).await);
         return Err(error);
     }
     let dressed = inside(sandbox, async |handle| dress(&handle, spec).await);
     if dressed.is_err() {
-        let _ = inside(sandbox, async |handle| discard(&handle, &spec.ifname, spec.mac).await);
+        let _ = inside(sandbox, async |handle| discard(&handle, &spec.ifname, &spec.alias).await);
     }
     dressed
 }
@@ -138,16 +142,14 @@ pub fn lookup_name(netns: &Netns, name: &str) -> Result<Option<Link>, LinkError>
     inside(netns, async |handle| by_name(&handle, name).await)
 }
 
-/// The first link with this MAC address, `None` if the namespace has none.
-///
-/// The devices of a bridge share its address: ask for the address of an endpoint, which nothing else has.
-pub fn lookup_mac(netns: &Netns, mac: Mac) -> Result<Option<Link>, LinkError> {
+/// The link with this alias, `None` if the namespace has none.
+pub fn lookup_alias(netns: &Netns, alias: &str) -> Result<Option<Link>, LinkError> {
     inside(netns, async |handle| {
         let mut answers = std::pin::pin!(handle.link().get().execute());
         while let Some(answer) = answers.next().await {
             let message = answer.map_err(|error| LinkError::system("list the interfaces", to_io(error)))?;
             let link = link_of(&message);
-            if link.mac == Some(mac) {
+            if link.alias == alias {
                 return Ok(Some(link));
             }
         }
@@ -155,10 +157,10 @@ pub fn lookup_mac(netns: &Netns, mac: Mac) -> Result<Option<Link>, LinkError> {
     })
 }
 
-/// Gives the device `device` of the calling thread's namespace its MAC address, MTU and limits, and leaves it where it is:
-/// whoever moves it later does the rest. Returns its index.
-pub fn shape(device: &str, mac: Mac, mtu: u32, super_frame: Option<u32>) -> Result<u32, LinkError> {
-    here(async |handle| set_shape(&handle, device, mac, mtu, super_frame).await)
+/// Gives the device `device` of the calling thread's namespace its alias, MAC address, MTU and limits, and leaves it where
+/// it is: whoever moves it later does the rest. Returns its index.
+pub fn shape(device: &str, alias: &str, mac: Mac, mtu: u32, super_frame: Option<u32>) -> Result<u32, LinkError> {
+    here(async |handle| set_shape(&handle, device, alias, mac, mtu, super_frame).await)
 }
 
 /// The present name of the link with this index, `None` if the namespace has none: containers rename their interfaces.
@@ -185,15 +187,20 @@ pub fn check_name(name: &str) -> Result<(), LinkError> {
     Ok(())
 }
 
-/// Gives the device its MAC address, its MTU and its limits. Returns its index.
+/// Gives the device its alias, its MAC address, its MTU and its limits. Returns its index.
 async fn set_shape(
     handle: &Handle,
     device: &str,
+    alias: &str,
     mac: Mac,
     mtu: u32,
     super_frame: Option<u32>,
 ) -> Result<u32, LinkError> {
     let index = by_name(handle, device).await?.ok_or_else(|| LinkError::NoSuchLink(device.to_owned()))?.index;
+    let named = LinkAttribute::IfAlias(alias.to_owned());
+    let shape = LinkUnspec::new_with_index(index).append_extra_attribute(named).build();
+    let doing = || format!("give {device} the alias {alias}");
+    handle.link().set(shape).execute().await.map_err(|error| LinkError::system(doing(), to_io(error)))?;
     let shape = LinkUnspec::new_with_index(index).address(mac.octets().to_vec()).build();
     let doing = || format!("give {device} the MAC address {mac}");
     handle.link().set(shape).execute().await.map_err(|error| LinkError::system(doing(), to_io(error)))?;
@@ -213,7 +220,7 @@ async fn set_shape(
 
 /// Gives the device its MAC address and MTU, and moves and renames it in one request.
 async fn send_over(handle: &Handle, device: &str, sandbox: &Netns, spec: &LinkSpec) -> Result<(), LinkError> {
-    let index = set_shape(handle, device, spec.mac, spec.mtu, spec.super_frame).await?;
+    let index = set_shape(handle, device, &spec.alias, spec.mac, spec.mtu, spec.super_frame).await?;
     let request = LinkUnspec::new_with_index(index).name(spec.ifname.clone());
     let request = request.setns_by_fd(sandbox.as_fd().as_raw_fd()).build();
     handle.link().set(request).execute().await.map_err(|error| match to_io(error) {
@@ -237,10 +244,10 @@ async fn dress(handle: &Handle, spec: &LinkSpec) -> Result<u32, LinkError> {
     Ok(link.index)
 }
 
-/// Deletes the link if it is the one that was to be plugged, as its MAC address tells.
-async fn discard(handle: &Handle, name: &str, mac: Mac) -> Result<(), LinkError> {
+/// Deletes the link if it is the one that was to be plugged, as its alias tells.
+async fn discard(handle: &Handle, name: &str, alias: &str) -> Result<(), LinkError> {
     match by_name(handle, name).await? {
-        Some(link) if link.mac == Some(mac) => {
+        Some(link) if link.alias == alias => {
             let deleted = handle.link().del(link.index).execute().await;
             deleted.map_err(|error| LinkError::system(format!("delete {name}"), to_io(error)))
         }
@@ -294,10 +301,11 @@ async fn get(handle: &Handle, index: Option<u32>, name: Option<&str>) -> Result<
 
 fn link_of(message: &LinkMessage) -> Link {
     let up = message.header.flags.contains(LinkFlags::Up);
-    let mut link = Link { index: message.header.index, name: String::new(), mac: None, mtu: 0, up };
+    let mut link = Link { index: message.header.index, up, ..Link::default() };
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name.clone_from(name),
+            LinkAttribute::IfAlias(alias) => link.alias.clone_from(alias),
             LinkAttribute::Address(octets) if octets.len() == 6 => link.mac = Mac::read(octets),
             LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
             _ => {}

@@ -45,7 +45,8 @@ impl<'a> Member<'a> {
         let (mac, container) = (Mac::new([2, 0xc0, 0, 0, 0, number]), &host.containers[0]);
         let addresses = vec![container.v4.into(), container.v6.into()];
         let super_frame = Some(super_frame_size(MTU, false));
-        let spec = LinkSpec { ifname: INSIDE.into(), mac, mtu: MTU.into(), super_frame, addresses };
+        let spec =
+            LinkSpec { ifname: INSIDE.into(), alias: "test".into(), mac, mtu: MTU.into(), super_frame, addresses };
         let tap = host.netns.run(|| {
             let tap = Tap::create("wf0").unwrap();
             plug("wf0", &container.netns, &spec).map(|_| tap)

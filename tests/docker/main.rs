@@ -85,9 +85,14 @@ impl<'a> Site<'a> {
         self.engine.run(&format!("inspect --format {format} {container}"))
     }
 
-    /// Whether the container reaches the address.
+    /// Whether the container reaches the address. If not, what was said is printed.
     fn reaches(&self, container: &str, address: &str) -> bool {
-        self.engine.docker(&format!("exec {container} ping -c 1 -W 2 {address}")).status.success()
+        let asked = self.engine.docker(&format!("exec {container} ping -c 1 -W 2 {address}"));
+        if !asked.status.success() {
+            let said = [asked.stdout, asked.stderr].concat();
+            println!("{container} does not reach {address}: {}", String::from_utf8_lossy(&said).trim());
+        }
+        asked.status.success()
     }
 
     /// How many endpoints weft has on a network.

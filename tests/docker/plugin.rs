@@ -12,6 +12,7 @@ use weft::lab::Lab;
 
 use crate::harness::node::Node;
 use crate::harness::privileged;
+use crate::harness::program::Program;
 use crate::lab;
 
 const SOCKET: &str = "/run/docker/plugins/weft.sock";
@@ -238,6 +239,34 @@ fn a_request_that_comes_twice_does_its_work_once() {
         plugin.call("/IpamDriver.ReleasePool", &json!({ "PoolID": pool }));
     }
     assert!(plugin.node.run("network ls").as_array().unwrap().is_empty());
+    plugin.node.is_well();
+}
+
+#[test]
+fn a_device_that_only_looks_like_a_lost_one_is_left_alone() {
+    privileged!();
+    let lab = lab();
+    let [host, other] = &lab.hosts[..] else { panic!("two hosts") };
+    let plugin = Plugin::start(&lab);
+    let ip = |host: &weft::lab::Host, line: &str| {
+        host.output(Command::new("ip").args(line.split_whitespace())).unwrap().status.success()
+    };
+    plugin.call("/NetworkDriver.CreateNetwork", &create("n1", "10.9.0.0/24"));
+    let endpoint = json!({ "NetworkID": "n1", "EndpointID": "e1", "Interface": { "Address": "10.9.0.2/24" } });
+    let mac = plugin.call("/NetworkDriver.CreateEndpoint", &endpoint)["Interface"]["MacAddress"].clone();
+    let names = json!({ "NetworkID": "n1", "EndpointID": "e1", "SandboxKey": "/run/docker/netns/none" });
+    let joined = plugin.call("/NetworkDriver.Join", &names);
+    // Its device ends, as with a sandbox that ends, while a container of somebody else's, with the same address on
+    // another network, has the MAC address that goes with it.
+    assert!(ip(host, &format!("link del {}", joined["InterfaceName"]["SrcName"].as_str().unwrap())));
+    let _process = Program::start(other, &["sleep", "1000"], &[], std::path::Path::new("/dev/null"));
+    assert!(ip(other, "tuntap add dev eth7 mode tap vnet_hdr"));
+    assert!(ip(other, &format!("link set eth7 address {}", mac.as_str().unwrap())));
+    let plugin = Plugin { node: plugin.node.crash_and_restart(), socket: PathBuf::new() };
+    let plugin = Plugin { socket: format!("/proc/{}/root{SOCKET}", plugin.node.daemon.pid()).into(), ..plugin };
+    assert!(plugin.node.daemon.log().contains("is lost"), "{}", plugin.node.daemon.log());
+    assert_eq!(plugin.call("/NetworkDriver.DeleteEndpoint", &names), json!({}));
+    assert!(ip(other, "link show eth7"), "it was taken for the lost one");
     plugin.node.is_well();
 }
 

@@ -67,7 +67,7 @@ impl<'a> Node<'a> {
         let mac = Mac::new([2, 0, 0, vni as u8, low, n]);
         let addresses = if vni == VNI { vec![container.v4.into(), container.v6.into()] } else { Vec::new() };
         let (mtu, super_frame) = (self.mtu(sealed).into(), Some(super_frame_size(self.mtu(sealed), sealed)));
-        let spec = LinkSpec { ifname: ifname.into(), mac, mtu, super_frame, addresses };
+        let spec = LinkSpec { ifname: ifname.into(), alias: "test".into(), mac, mtu, super_frame, addresses };
         let plug = || {
             let tap = Tap::create("wtemp0").unwrap();
             link::plug("wtemp0", &container.netns, &spec).unwrap();

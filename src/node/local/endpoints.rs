@@ -7,6 +7,7 @@ use weft_vtep::addr::Mac;
 
 use super::{Live, Tables};
 use crate::drivers;
+use crate::node::locate::{alias, device_in};
 use crate::node::state::Endpoint;
 use crate::node::{Node, NodeError, new_id};
 use crate::sandbox::{LinkError, LinkSpec, Netns, link, route};
@@ -96,7 +97,14 @@ fn join_host(
         let driver = network.driver.name();
         return Err(LocalError::NotForDriver { what: what.to_owned(), driver }.into());
     }
-    let nothing = LinkSpec { ifname: String::new(), mac: NONE, mtu: 0, super_frame: None, addresses: Vec::new() };
+    let nothing = LinkSpec {
+        ifname: String::new(),
+        alias: String::new(),
+        mac: NONE,
+        mtu: 0,
+        super_frame: None,
+        addresses: Vec::new(),
+    };
     drivers::attach(host, network, sandbox, "", &nothing)?;
     Ok(endpoint(new_id(), network, sandbox, &nothing, 0))
 }
@@ -121,7 +129,7 @@ fn plug(
         None => Vec::new(),
     };
     let (ifname, mtu) = (asked.ifname.clone(), drivers::mtu(host, network)?);
-    let spec = LinkSpec { ifname, mac, mtu, super_frame: None, addresses };
+    let spec = LinkSpec { ifname, alias: alias(&id), mac, mtu, super_frame: None, addresses };
     // Unique on the host, and not to be mistaken for anybody else's.
     let device = format!("wv{}", &id[..12]);
     let index = drivers::attach(host, network, sandbox, &device, &spec)?.unwrap_or_default();
@@ -187,11 +195,11 @@ pub(super) fn restore(tables: &mut Tables, endpoint: Endpoint) -> Live {
     Live { endpoint, lost }
 }
 
-/// The interface of an endpoint, in its sandbox. The index alone could be another link's by now.
+/// The interface of an endpoint, in its sandbox.
 fn find(endpoint: &Endpoint) -> Option<(Netns, u32)> {
     let netns = Netns::find(&endpoint.netns, endpoint.netns_identity).ok()?;
-    let link = link::lookup(&netns, endpoint.ifindex).ok()??;
-    (link.mac == Some(endpoint.mac)).then_some((netns, link.index))
+    let link = device_in(&netns, endpoint).ok()??;
+    Some((netns, link.index))
 }
 
 fn is_there(endpoint: &Endpoint) -> bool {

@@ -105,6 +105,33 @@ fn nodes_join_at_another_signer_while_the_first_is_down() {
     assert_eq!(cluster.json(0, "members").as_array().unwrap().len(), 4);
 }
 
+/// Who joins with the id of a signer would be given the CA's key for it, while that one is down.
+#[test]
+fn the_id_of_a_signer_that_is_down_is_not_to_be_joined_with() {
+    privileged!();
+    let mut cluster = Cluster::begun(LabSpec::new(4));
+    let token = cluster.token(0);
+    for n in [1, 2, 3] {
+        cluster.join(n, 0, &token);
+        cluster.converge();
+    }
+    eventually("node2 is a signer", || cluster.events(1).contains(&"signer".to_owned()));
+    // Node 4 is none: its host may have lost its secrets and come again.
+    for (n, signer) in [(1, true), (3, false)] {
+        cluster.crash(n);
+        eventually("it is dead", || cluster.state(0, n) == "dead");
+        let lose = || std::fs::remove_dir_all("/run/weft/state/keys");
+        cluster.host(n).run(lose).unwrap().unwrap();
+        if signer {
+            let said = refused(&cluster, n, 0, &token);
+            assert!(said.contains("belongs to a member"), "{said}");
+        } else {
+            cluster.join(n, 0, &token);
+            cluster.converge();
+        }
+    }
+}
+
 #[test]
 fn the_first_token_is_in_its_file_before_the_node_is_ready() {
     privileged!();

@@ -64,12 +64,16 @@ impl Registrar for Desk {
     }
 
     fn is_taken(&self, node: NodeId) -> bool {
-        // An id that is dead may be joined with again: its host was set up anew and kept nothing but its name.
+        // An id that is dead may be joined with again: its host was set up anew and kept nothing but its name. Not that of
+        // a signer: who has it is given the CA's key. Nor of one that was a signer: any member may have taken its
+        // appointment away, and puts it back when it is in.
         let there = |member: &weft_control::cluster::Member| {
             member.node == node && matches!(member.state, State::Alive | State::Suspect)
         };
         node == self.membership.me
             || self.membership.trust.is_denied(node)
+            || self.membership.appointed().contains(&node)
+            || self.membership.core.look(|c| c.objects().object(Kind::Signer, &node.to_string()).is_some())
             || self.membership.core.look(|cluster| cluster.members().any(|member| there(&member)))
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::{Blocks, CLAIM_TIME, HandOver, KEEP_EMPTY, View};
+use super::{Blocks, CLAIM_TIME, HandOver, KEEP_EMPTY, RECORD_COMES, RENEW, View};
 use crate::id::NodeId;
 
 /// Something that two nodes have that did not see each other. Reported once, for as long as it lasts.
@@ -69,6 +69,29 @@ impl Blocks {
         let conflicts = self.conflicts(view);
         self.release_empty(now, view);
         conflicts
+    }
+
+    /// The addresses for which their owners are to be asked again: those that this node has of another's block and no
+    /// record of, as a gateway's, which the owner would give to another when its promise is over. To be called each second.
+    pub fn renewals(&mut self, now: Duration, view: &impl View) -> Vec<(NodeId, IpAddr)> {
+        let before = std::mem::take(&mut self.renewals);
+        let mut asked = Vec::new();
+        // Where each address is a block, nobody else gives it.
+        for address in self.held.keys().filter(|_| !self.grids.is_empty()) {
+            let Some(block) = self.block_of(*address).filter(|block| !self.own.contains_key(block)) else { continue };
+            if view.ip_owners(*address).any(|node| node == self.me) {
+                continue;
+            }
+            // Most get their record within a moment.
+            let mut next = before.get(address).copied().unwrap_or(now + RECORD_COMES);
+            if next <= now {
+                next = now + RENEW;
+                let owner = self.owner(view, block).filter(|owner| view.reachable().any(|node| node == *owner));
+                asked.extend(owner.map(|owner| (owner, *address)));
+            }
+            self.renewals.insert(*address, next);
+        }
+        asked
     }
 
     /// A promise is kept when its record has come, and so is over.

@@ -47,6 +47,10 @@ pub const CLAIM_TIME: Duration = Duration::from_secs(6);
 pub const PROMISE: Duration = Duration::from_secs(15);
 /// How long an address that was handed over waits for its record. The caller makes an interface meanwhile.
 pub const HAND_OVER: Duration = Duration::from_secs(60);
+/// How long an address of another's block may be without a record before its owner is asked for it again, and how often it
+/// is from then on: a few calls may fail before the promise is over.
+const RECORD_COMES: Duration = Duration::from_secs(3);
+const RENEW: Duration = Duration::from_secs(15);
 /// After this long what a node put into the table before it asked for something has come.
 pub const SETTLE: Duration = PROMISE;
 /// How long a block without addresses is kept: the next endpoint is likely to come soon.
@@ -92,6 +96,8 @@ pub struct Blocks {
     taking: BTreeMap<IpAddr, Duration>,
     agreed: BTreeMap<IpNet, Promise>,
     handed_over: BTreeMap<IpAddr, HandOver>,
+    /// When the owner of an address that has no record here is asked for it again.
+    renewals: BTreeMap<IpAddr, Duration>,
     records: VecDeque<Record>,
     reported: BTreeSet<conflict::Subject>,
 }
@@ -142,6 +148,7 @@ impl Blocks {
             taking: BTreeMap::new(),
             agreed: BTreeMap::new(),
             handed_over: BTreeMap::new(),
+            renewals: BTreeMap::new(),
             records: VecDeque::new(),
             reported: BTreeSet::new(),
         }

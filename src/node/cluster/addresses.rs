@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -204,10 +205,23 @@ impl Membership {
     }
 
     /// Lets a second pass; what came to light is told.
-    pub(super) fn tick_blocks(&self, node: &Node) -> Vec<String> {
+    pub(super) fn tick_blocks(self: &Arc<Self>, node: &Node) -> Vec<String> {
         let networks: Vec<_> = node.tables().networks.values().cloned().collect();
-        let known: Vec<_> = networks.iter().filter(|network| self.blocks().contains_key(&network.id)).collect();
-        let tick = |network: &&Network| self.with(network, |blocks, now, seen| blocks.tick(now, seen));
-        known.iter().flat_map(tick).map(|conflict| conflict.to_string()).collect()
+        let (mut conflicts, mut renewals) = (Vec::new(), Vec::new());
+        for network in networks.iter().filter(|network| self.blocks().contains_key(&network.id)) {
+            let tick = |blocks: &mut Blocks, now, seen: &Seen<'_>| (blocks.tick(now, seen), blocks.renewals(now, seen));
+            let (found, again) = self.with(network, tick);
+            conflicts.extend(found.iter().map(ToString::to_string));
+            renewals.extend(again.into_iter().map(|(owner, address)| (network.vni, owner, address)));
+        }
+        if !renewals.is_empty() {
+            let membership = Arc::clone(self);
+            tokio::spawn(async move {
+                // Whatever the answers are: that two have an address comes to light when it has a record.
+                let ask = |(vni, owner, address)| membership.ask_for_address(vni, owner, address);
+                join_all(renewals.into_iter().map(ask)).await;
+            });
+        }
+        conflicts
     }
 }

@@ -276,7 +276,7 @@ impl Node {
         }
     }
 
-    fn second_passed(&self, membership: &Membership) {
+    fn second_passed(&self, membership: &Arc<Membership>) {
         self.announce_trusted(membership);
         self.hear(membership);
         self.tell_paths(membership);

@@ -315,6 +315,41 @@ fn an_address_that_was_used_only_for_a_moment_is_free_at_once() {
     assert_eq!(attach(&mut owner, &empty, "e1", &["10.1.0.8"]).unwrap(), ["10.1.0.8/24"]);
 }
 
+/// A gateway or a spare address of Docker's, and a lease, have a holder and never a record.
+#[test]
+fn an_address_that_is_kept_without_a_record_stays_its_keepers() {
+    let (mut owner, mut keeper) = (share(7, &["10.1.0.0/24"]), share(1, &["10.1.0.0/24"]));
+    owner.restore_block(net("10.1.0.8/29"));
+    let blocks = vec![(net("10.1.0.8/29"), NodeId(7))];
+    let mut table = Table { blocks, reachable: vec![NodeId(1), NodeId(7)], ..Table::default() };
+    let address = ip("10.1.0.9");
+    let mut request = keeper.request("spare", &asked(&["10.1.0.9"])).unwrap();
+    assert!(matches!(keeper.step(T0, &table, &mut request), Step::Take { .. }));
+    assert_eq!(owner.judge_take(T0, &table, NodeId(1), address), TakeVerdict::Granted);
+    keeper.taken(&table, &mut request, TakeAnswer::Granted);
+    assert!(matches!(keeper.step(T0, &table, &mut request), Step::Done(_)));
+    let mut second = |seconds, table: &Table, owner: &mut Blocks| {
+        let now = T0 + Duration::from_secs(seconds);
+        let renewals = keeper.renewals(now, table);
+        for (node, address) in &renewals {
+            assert_eq!((*node, owner.judge_take(now, table, NodeId(1), *address)), (NodeId(7), TakeVerdict::Granted));
+        }
+        owner.tick(now, table);
+        renewals.len()
+    };
+    let times: usize = (0..1000).map(|s| second(s, &table, &mut owner)).sum();
+    let later = T0 + Duration::from_secs(1000);
+    let refused = TakeVerdict::Denied { holder: "the node n1, which is just attaching".into() };
+    assert_eq!(owner.judge_take(later, &table, NodeId(2), address), refused);
+    assert!((60..=70).contains(&times), "asked {times} times");
+    // With a record, or the block its own, there is nothing to ask for.
+    table.ips = vec![(address, NodeId(1))];
+    assert_eq!((1000..1100).map(|s| second(s, &table, &mut owner)).sum::<usize>(), 0);
+    table.ips.clear();
+    keeper.release("spare");
+    assert_eq!(keeper.renewals(later + HAND_OVER * 9, &table), []);
+}
+
 #[test]
 fn an_empty_block_is_kept_a_while() {
     let mut blocks = share(1, &["10.1.0.0/24"]);

@@ -290,6 +290,32 @@ mod tests {
     }
 
     #[test]
+    fn a_renewal_that_is_due_at_once_is_taken_only_if_it_lives_longer() {
+        let (start, month) = (SystemTime::now(), CERTIFICATE_LIFE);
+        let (authority, key) = (Authority::found(start), NodeKey::generate());
+        let request = key.request(&Identity::new(NODE, "web").unwrap());
+        let of = |authority: &Authority, roots: &[Vec<u8>], at: SystemTime| {
+            let certificate = authority.sign(&request, &Permit::Renewal(NODE), at).unwrap();
+            Credentials::new(&key, &certificate, roots).unwrap()
+        };
+        let roots = [authority.certificate().to_vec()];
+        let old = of(&authority, &roots, start);
+        let again = of(&authority, &roots, start + CLOCK_SLACK / 2);
+        assert!(again.is_better_than(&old, start + CLOCK_SLACK / 2));
+        // This host's clock is ahead by 20 days.
+        let ahead = start + month * 2 / 3;
+        assert!(again.renew_in(ahead).is_zero() && !again.is_better_than(&old, ahead));
+        let late = of(&authority, &roots, start + CLOCK_SLACK * 2);
+        assert!(late.renew_in(ahead).is_zero() && late.is_better_than(&old, ahead));
+        // The signer has not heard of the CA in force.
+        let new = authority.succeed(start);
+        let roots = [new.authority.certificate().to_vec(), roots[0].clone()];
+        let (old, stale) = (old.with_roots(&roots).unwrap(), of(&authority, &roots, start));
+        assert!(stale.renew_in(start).is_zero() && !stale.is_better_than(&old, start));
+        assert!(of(&new.authority, &roots, start).is_better_than(&old, start));
+    }
+
+    #[test]
     fn a_ca_reads_as_it_is_written() {
         let authority = Authority::found(SystemTime::now());
         let again = Authority::from_parts(authority.certificate(), authority.key()).unwrap();

@@ -16,6 +16,7 @@ use rustls::sign::CertifiedKey;
 use x509_parser::prelude::{FromDer, X509Certificate};
 use zeroize::Zeroizing;
 
+use super::ca::CLOCK_SLACK;
 use super::identity::{BadIdentity, Identity};
 use super::key::{BadKey, NodeKey};
 use super::{roots, tls};
@@ -134,6 +135,11 @@ impl Credentials {
     /// How long until the certificate should be renewed; zero if that time has come.
     pub fn renew_in(&self, now: SystemTime) -> Duration {
         self.renew_at().duration_since(now).unwrap_or_default()
+    }
+
+    /// Whether a renewal was worth it: it need not be renewed at once itself, or is good for much longer than `old`.
+    pub fn is_better_than(&self, old: &Credentials, now: SystemTime) -> bool {
+        !self.renew_in(now).is_zero() || self.not_after > old.not_after + CLOCK_SLACK
     }
 
     pub(super) fn root_store(&self) -> &RootCertStore {

@@ -10,6 +10,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use weft_control::cluster::{Event, Input, Member, Output};
 use weft_control::membership::State;
 use weft_control::objects::Kind;
+use weft_control::security::credentials::Credentials;
 use weft_control::security::key::NodeKey;
 use weft_control::table::Change;
 use weft_proto::v1;
@@ -187,8 +188,18 @@ impl Node {
             }
         };
         let roots = membership.roots();
-        membership.trust.swap(weft_control::security::credentials::Credentials::new(&key, &certificate, &roots)?);
-        self.save_secrets(membership);
+        let new = Credentials::new(&key, &certificate, &roots)?;
+        let now = SystemTime::now();
+        let due = new.renew_in(now).is_zero();
+        if new.is_better_than(&old, now) {
+            membership.trust.swap(new);
+            self.save_secrets(membership);
+        }
+        anyhow::ensure!(
+            !due,
+            "what a signer gave is to be renewed at once: this host's clock or that one's is wrong, the CA ends soon, or \
+             that signer has not heard of the one in force"
+        );
         Ok(())
     }
 

@@ -98,6 +98,11 @@ fn a_removed_host_is_let_in_as_somebody_new() {
     cluster.join(2, 1, &token);
     cluster.converge();
     assert_ne!(cluster.json(2, "status")["id"], old.as_str());
+    // What a newcomer is told of removals it remembers whatever becomes of the objects, as those do who heard it happen.
+    for n in [0, 1, 2] {
+        let denied = || std::fs::read_to_string("/run/weft/state/denied.json").unwrap_or_default();
+        eventually("the removal is on its disk", || cluster.host(n).run(denied).unwrap().contains(&old));
+    }
     let netns = weft::sandbox::Netns::anonymous().unwrap();
     cluster.json(2, &format!("attach {BLUE} --netns {}", netns.path().display()));
     let ip = text(&cluster.json(2, &format!("network inspect {BLUE}"))["endpoints"][0]["ips"][0]);

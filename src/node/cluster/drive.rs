@@ -24,6 +24,7 @@ use crate::node::Node;
 /// What is to be written to disk.
 #[derive(Debug, Default)]
 pub(super) struct Unsaved {
+    denied: AtomicBool,
     objects: AtomicBool,
     roster: AtomicBool,
     blocks: AtomicBool,
@@ -246,10 +247,14 @@ impl Node {
         }
     }
 
-    /// Writes the objects and the roster if they changed. Blocks.
+    /// Writes what changed of the cluster's state. Blocks.
     pub(super) fn save_cluster(&self) -> Result<(), crate::node::state::StateError> {
         let Some(membership) = &self.membership else { return Ok(()) };
         let unsaved = &membership.unsaved;
+        if unsaved.denied.swap(false, Ordering::AcqRel) {
+            let denied = membership.denied();
+            store::save_denied(&self.dir, &denied).inspect_err(|_| unsaved.denied.store(true, Ordering::Release))?;
+        }
         if unsaved.objects.swap(false, Ordering::AcqRel) {
             let objects: Vec<_> = membership.core.look(|cluster| cluster.objects().all().collect());
             store::save_objects(&self.dir, &objects).inspect_err(|_| unsaved.objects.store(true, Ordering::Release))?;
@@ -301,6 +306,10 @@ impl Unsaved {
     fn mark(&self, what: &AtomicBool) {
         what.store(true, Ordering::Release);
         self.some.notify_one();
+    }
+
+    pub(super) fn mark_denied(&self) {
+        self.mark(&self.denied);
     }
 
     pub(super) fn mark_objects(&self) {

@@ -3,6 +3,7 @@
 //! Every member can write such objects, so none is believed for being there: a CA counts if one that is trusted vouches
 //! for it, a denial if a trusted CA has signed it ([`weft_control::security`]).
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -17,7 +18,7 @@ use weft_control::security::denial::Denial;
 use weft_control::security::files::{FileError, KeyFiles};
 use weft_control::security::roots::merge;
 
-use super::{Membership, store};
+use super::Membership;
 use crate::node::Node;
 
 /// How long the connections of a member that was removed go on, to tell it so. The core speaks with it for less long.
@@ -58,9 +59,9 @@ pub(super) fn appointment(authority: &Authority, node: NodeId) -> Input {
 }
 
 impl Membership {
-    /// Parts with all who were removed for good. Who was is denied from then on, whatever becomes of the object: a member
-    /// can take that away. True if there are more of them than before.
-    pub(super) fn evict_all(&self) -> bool {
+    /// Parts with all who were removed for good. Who was is denied from then on, and on the disk, whatever becomes of the
+    /// object: a member can take that away.
+    pub(super) fn evict_all(&self) {
         let roots = self.roots();
         let found: Vec<NodeId> = self.core.look(|cluster| {
             let all = cluster.objects().iter(Kind::Denied);
@@ -73,14 +74,20 @@ impl Membership {
             denied.extend(found);
             (denied.clone(), denied.len() > before)
         };
+        if grown {
+            self.unsaved.mark_denied();
+        }
         self.core.tell_all(all.into_iter().map(Input::Evict));
-        grown
+    }
+
+    /// All who were removed for good, as far as this node has heard.
+    pub(super) fn denied(&self) -> BTreeSet<NodeId> {
+        self.denied.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Refuses all who were removed for good, and ends their connections.
     pub(super) fn refuse_denied(&self) {
-        let denied = self.denied.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        self.trust.deny(denied);
+        self.trust.deny(self.denied());
     }
 
     /// The members that are to have the CA's key, as one who has it said.
@@ -128,9 +135,8 @@ impl Membership {
         self.core.tell_all(certificates.map(|certificate| ca_object(&certificate)));
         self.merge_roots()?;
         // What the old one said ends with it.
-        let denied = self.denied.lock().unwrap_or_else(PoisonError::into_inner).clone();
         self.core.tell_all(appointed.into_iter().map(|node| appointment(&authority, node)));
-        self.core.tell_all(denied.into_iter().map(|node| denial(&authority, node)));
+        self.core.tell_all(self.denied().into_iter().map(|node| denial(&authority, node)));
         self.set_authority(Some(Arc::new(authority)));
         Ok(())
     }
@@ -161,12 +167,7 @@ impl Node {
 
     /// The deny list has changed.
     pub(super) fn denied_changed(&self, membership: &Arc<Membership>) {
-        if membership.evict_all() {
-            let denied = membership.denied.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            if let Err(error) = store::save_denied(&self.dir, &denied) {
-                self.events.record("not_saved", error.to_string());
-            }
-        }
+        membership.evict_all();
         let membership = Arc::clone(membership);
         tokio::spawn(async move {
             tokio::time::sleep(PARTING).await;

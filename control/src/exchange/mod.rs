@@ -121,6 +121,7 @@ impl Exchange {
     /// Whether changes of other nodes are passed on: where not everybody is everybody's neighbour.
     pub fn set_relay(&mut self, relay: bool) {
         self.relay = relay;
+        self.drop_detours();
     }
 
     /// A stream with a neighbour is up, in place of any former one.
@@ -129,7 +130,20 @@ impl Exchange {
         let new = Peer::new(now, self.me, peer, &self.config, table.version(), objects.version());
         self.round = self.round.min(new.next_digest);
         self.peers.insert(peer, new);
+        self.drop_detours();
         self.send_vector(now, peer, table, objects);
+    }
+
+    /// True if a neighbour may be asked for a log: its own, or that of a node that cannot be asked itself.
+    fn may_tell(&self, from: NodeId, node: NodeId) -> bool {
+        self.relay || from == node || !self.peers.contains_key(&node)
+    }
+
+    /// Who was asked for the log of a node that can be asked itself now has no more to say of it than others.
+    fn drop_detours(&mut self) {
+        let mut pulls = std::mem::take(&mut self.pulls);
+        pulls.retain(|node, pull| self.may_tell(pull.from, *node));
+        self.pulls = pulls;
     }
 
     /// The stream with a neighbour is gone.
@@ -287,8 +301,8 @@ impl Exchange {
                 }
                 self.arm(now);
             }
-            Outcome::Behind => self.ask(now, from, origin, table),
-            Outcome::OldLife => {}
+            Outcome::Behind if self.may_tell(from, node) => self.ask(now, from, origin, table),
+            Outcome::Behind | Outcome::OldLife => {}
         }
         Ok(())
     }

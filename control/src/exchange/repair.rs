@@ -167,7 +167,7 @@ impl Exchange {
     /// want it of that neighbour.
     fn lacks(&mut self, now: Duration, from: NodeId, theirs: &v1::Position, table: &Table) -> bool {
         let node = NodeId(theirs.node);
-        if table.is_over(node) || (!self.relay && from != node && self.peers.contains_key(&node)) {
+        if table.is_over(node) || !self.may_tell(from, node) {
             return false;
         }
         let peer = self.peers.get_mut(&from);

@@ -151,6 +151,43 @@ fn who_writes_in_anothers_name_is_refused_or_undone() {
     assert_eq!(net.nodes[2].table.owner(vni(0), mac(4)), None);
 }
 
+/// It was asked while the log's own node could not be, and never comes to an end.
+#[test]
+fn who_was_asked_for_a_log_does_not_go_on_when_its_own_node_is_there() {
+    let mut net = Net::new(3, false, [(0, 1), (1, 2)], 1);
+    net.settle();
+    let forge = |net: &mut Net| {
+        let (now, at) = (net.now, net.nodes[0].table.position(node_id(2)).expect("a log"));
+        let to = at.applied + 1;
+        let key = v1::Key { vni: 4096, of: Some(v1::key::Of::Mac(vec![2, 0, 0, 0, 0, to as u8])) };
+        let value = v1::Value { of: Some(v1::value::Of::Mac(v1::Mobility { sequence: 9, orderly: true })) };
+        let records = vec![v1::Record { seq: to, key: Some(key), value: Some(value) }];
+        let (node, incarnation, after, head) = (at.node, at.incarnation, at.applied, to + 1000);
+        let part = v1::Delta { node, incarnation, after, to, records, head, ..v1::Delta::default() };
+        let node = &mut net.nodes[0];
+        node.exchange.handle(now, 0, node_id(1), Kind::Delta(part), &mut node.table, &mut node.objects)
+    };
+    let asked = Pull { from: node_id(1), since: net.now };
+    net.nodes[0].exchange.pulls.insert(node_id(2), asked);
+    assert_eq!(forge(&mut net), Ok(()));
+    net.link(0, 2);
+    let mut told = Ok(());
+    for _ in 0..12 {
+        net.run(1000, NONE);
+        told = forge(&mut net);
+    }
+    assert_eq!(told, Err(FrameRefused::Record(Refused::NotTheirs)));
+    net.run(30_000, NONE);
+    net.settle();
+    net.assert_equal();
+    // The same where so many have left that nobody passes on anything any more.
+    net.nodes[0].exchange.set_relay(true);
+    let asked = Pull { from: node_id(1), since: net.now };
+    net.nodes[0].exchange.pulls.insert(node_id(2), asked);
+    net.nodes[0].exchange.set_relay(false);
+    assert_eq!(forge(&mut net), Err(FrameRefused::Record(Refused::NotTheirs)));
+}
+
 #[test]
 fn a_node_put_back_to_an_older_state_takes_a_higher_life() {
     let mut net = Net::mesh(3, 1);

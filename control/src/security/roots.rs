@@ -21,8 +21,11 @@ use super::credentials::MAX_ROOTS;
 
 /// How long an old CA is trusted beside the new one: the last certificate that it signed, and an hour for clocks.
 pub const OVERLAP: Duration = Duration::from_secs(CERTIFICATE_LIFE.as_secs() + CLOCK_SLACK.as_secs());
-/// How many offered certificates are looked at.
+/// How many offered certificates are taken at a time. Who signed them is looked at before that: else whoever writes as many
+/// that nobody vouches for would keep every other one out.
 const OFFERED: usize = 256;
+/// How many signatures are looked at for that: about half a second's.
+const LOOKED_AT: usize = 1 << 13;
 
 /// A CA certificate, read.
 struct Ca<'a> {
@@ -68,19 +71,29 @@ pub fn merge<T: AsRef<[u8]>, O: AsRef<[u8]>>(
     now: SystemTime,
 ) -> Vec<CertificateDer<'static>> {
     let trusted: Vec<_> = trusted.iter().filter_map(|der| Ca::read(der.as_ref())).collect();
-    let offered: Vec<_> = offered.iter().filter_map(|der| Ca::read(der.as_ref())).take(OFFERED).collect();
+    let mut offered: Vec<_> = offered.iter().filter_map(|der| Ca::read(der.as_ref())).collect();
 
-    let mut keys: BTreeSet<&[u8]> = trusted.iter().map(Ca::key).collect();
-    // One step for each link of a chain of vouchers.
-    loop {
-        let vouched = |ca: &&Ca<'_>| !ca.is_over(now) && keys.iter().any(|key| ca.is_signed_by(key));
-        let new: BTreeSet<_> = offered.iter().filter(vouched).map(Ca::key).filter(|key| !keys.contains(key)).collect();
-        if new.is_empty() {
-            break;
+    let mut keys: BTreeSet<Vec<u8>> = trusted.iter().map(|ca| ca.key().to_vec()).collect();
+    let (mut vouched, mut looks) = (Vec::new(), LOOKED_AT);
+    // One step for each link of a chain of vouchers: with the keys that are new, what is left is looked at once more.
+    let mut new = keys.clone();
+    while !new.is_empty() {
+        let is_vouched = |ca: &mut Ca<'_>| {
+            new.iter().any(|key| {
+                let looked = looks > 0;
+                looks = looks.saturating_sub(1);
+                looked && ca.is_signed_by(key)
+            })
+        };
+        let found: Vec<_> = offered.extract_if(.., is_vouched).take(OFFERED).collect();
+        new = BTreeSet::new();
+        for ca in found.iter().filter(|ca| !ca.is_over(now) && !keys.contains(ca.key())) {
+            new.insert(ca.key().to_vec());
         }
-        keys.extend(new);
+        keys.extend(new.iter().cloned());
+        vouched.extend(found);
     }
-    let vouched = offered.iter().filter(|ca| keys.contains(ca.key()) && keys.iter().any(|key| ca.is_signed_by(key)));
+    let vouched = vouched.iter().filter(|ca| keys.contains(ca.key()));
     let all: Vec<_> = trusted.iter().chain(vouched).collect();
 
     // A CA made in the future is one of a signer with a wrong clock, or a trick to be rid of the present one.
@@ -185,6 +198,15 @@ mod tests {
         let old = Authority::found(now());
         let (_, offered) = rotated(&old, now() + Duration::from_secs(365 * 24 * 3600));
         assert_eq!(&merge(&[old.certificate()], &offered, now())[0], old.certificate());
+    }
+
+    #[test]
+    fn certificates_that_nobody_vouches_for_do_not_keep_a_new_ca_out() {
+        let (old, foreign) = (Authority::found(now()), Authority::found(now()));
+        let (new, chain) = rotated(&old, now());
+        let mut offered = vec![foreign.certificate().to_vec(); 2 * OFFERED];
+        offered.extend(chain);
+        assert_eq!(&merge(&[old.certificate()], &offered, now())[0], new.certificate());
     }
 
     #[test]

@@ -21,6 +21,9 @@ pub const TOMBSTONES_MS: u64 = 30 * 24 * 3600 * 1000;
 /// Beyond the year 4000 no clock is merely wrong, and the counter has to have room.
 const LATEST: u64 = (1 << 46) << 16;
 
+/// How far another's clock may be ahead of this node's, in milliseconds. Further ahead, no certificate is valid for both.
+const AHEAD_MS: u64 = 31 * 24 * 3600 * 1000;
+
 /// What an object is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Kind {
@@ -100,6 +103,12 @@ pub enum ObjectRefused {
     /// The clock is absurd.
     #[error("an object's clock is beyond the year 4000")]
     Clock,
+    /// The clock is further ahead of this node's than any member's can be.
+    #[error("an object's clock is more than a month ahead of this node's: check the clocks of both hosts")]
+    Ahead,
+    /// Somebody has written it with the last clock that there is.
+    #[error("an object was written before with a clock that nothing outranks: found a new cluster")]
+    Outranked,
     /// There are too many objects, or too much in them.
     #[error("the cluster has as many objects as it can: remove some")]
     Full,
@@ -159,14 +168,26 @@ impl Objects {
         self.write_mine(wall_ms, kind, id, Some(value))
     }
 
-    /// Removes an object. False if there is none.
+    /// Removes an object. False if there is none, or it stays.
     pub fn remove(&mut self, wall_ms: u64, kind: Kind, id: &str) -> bool {
         self.get(kind, id).is_some() && self.write_mine(wall_ms, kind, id, None).is_ok()
     }
 
-    /// Takes an object from another node, from a join's answer, or from the disk. True if it is news: it is later than
-    /// what is here.
+    /// Takes an object from another node. True if it is news: it is later than what is here.
     pub fn apply(&mut self, wall_ms: u64, object: v1::Object) -> Result<bool, ObjectRefused> {
+        let kind = Kind::from_wire(object.kind).ok_or(ObjectRefused::Kind)?;
+        // Who writes over one that is at the limit has to go a little beyond it.
+        let here = self.objects.get(&(kind, object.id.clone())).map_or(0, |kept| kept.object.clock);
+        if object.clock < LATEST
+            && object.clock >> 16 > (here >> 16).saturating_add(1).max(wall_ms.saturating_add(AHEAD_MS))
+        {
+            return Err(ObjectRefused::Ahead);
+        }
+        self.restore(wall_ms, object)
+    }
+
+    /// Takes an object from the disk or from a join's answer, whatever this node's clock says now.
+    pub fn restore(&mut self, wall_ms: u64, object: v1::Object) -> Result<bool, ObjectRefused> {
         let kind = Kind::from_wire(object.kind).ok_or(ObjectRefused::Kind)?;
         if object.clock >= LATEST {
             return Err(ObjectRefused::Clock);
@@ -249,7 +270,8 @@ impl Objects {
         // that somebody wrote in the year 3999 does not carry all others there.
         let before = self.objects.get(&(kind, id.to_owned())).map_or(0, |kept| kept.object.clock + 1);
         let clock = (wall_ms.min(LATEST >> 16) << 16).max(before).min(LATEST - 1);
-        self.write(kind, id.to_owned(), Object { clock, writer: self.me, value }).map(drop)
+        let written = self.write(kind, id.to_owned(), Object { clock, writer: self.me, value })?;
+        if written { Ok(()) } else { Err(ObjectRefused::Outranked) }
     }
 
     fn write(&mut self, kind: Kind, id: String, object: Object) -> Result<bool, ObjectRefused> {
@@ -386,12 +408,34 @@ mod tests {
         assert_eq!((a.version(), a.digest()), (0, 0));
         let far = v1::Object { clock: LATEST - 1, ..good.clone() };
         let mut b = objects(1);
-        assert_eq!((b.apply(0, far), b.put(7, Kind::Network, "red", vec![])), (Ok(true), Ok(())));
+        assert_eq!((b.restore(0, far), b.put(7, Kind::Network, "red", vec![])), (Ok(true), Ok(())));
         assert_eq!(b.object(Kind::Network, "red").map(|object| object.clock), Some(7 << 16));
         assert_eq!(a.apply(0, good.clone()), Ok(true));
         assert_eq!(a.apply(0, v1::Object { id: "red".into(), ..good.clone() }), Ok(true));
         assert_eq!(a.apply(0, v1::Object { id: "pink".into(), ..good }), Err(ObjectRefused::Full));
         assert_eq!(a.changed_since(0, 1).0.len(), 1);
         assert_eq!(a.changed_since(1, 1000), (a.changed_since(0, 1000).0[1..].to_vec(), 2));
+    }
+
+    #[test]
+    fn nobody_takes_the_last_word_before_there_is_anything_to_say() {
+        let (mut a, mut b) = (objects(1), objects(2));
+        let wall = 1 << 40;
+        let grave = |clock| v1::Object { kind: 3, id: "m".into(), clock, writer: u64::MAX, value: None };
+        for clock in [LATEST - 1, (wall + AHEAD_MS + 1) << 16] {
+            assert_eq!(a.apply(wall, grave(clock)), Err(ObjectRefused::Ahead));
+        }
+        // As far ahead as a member's clock can be: who writes after it has its word, there and elsewhere.
+        let edge = grave((wall + AHEAD_MS) << 16);
+        assert_eq!((a.apply(wall, edge.clone()), b.apply(wall, edge)), (Ok(true), Ok(true)));
+        a.put(wall, Kind::Denied, "m", b"out".to_vec()).unwrap();
+        let said = a.all().next().unwrap();
+        assert_eq!(b.apply(wall - 1, said), Ok(true));
+        assert_eq!(b.get(Kind::Denied, "m"), Some(&b"out"[..]));
+        // What an earlier version let in.
+        let mut c = objects(3);
+        assert_eq!(c.restore(wall, grave(LATEST - 1)), Ok(true));
+        assert_eq!(c.put(wall, Kind::Denied, "m", b"out".to_vec()), Err(ObjectRefused::Outranked));
+        assert_eq!(c.get(Kind::Denied, "m"), None);
     }
 }

@@ -104,6 +104,15 @@ pub enum NodeError {
     /// The cluster takes no more objects.
     #[error("the cluster has as many networks as it can: remove one first")]
     ClusterFull,
+    /// The cluster did not take what was to be written.
+    #[error(
+        "the cluster has not taken it: it has as many objects as it can, or a member has written this one with a clock \
+         that nothing outranks (`weft events` tells of what was refused)"
+    )]
+    NotTaken,
+    /// A signer is one no more, and the CA whose key it knows is still in force.
+    #[error("no new CA could be put in force, so the one whose key that node knows still is: `weft events` says why")]
+    SameCa,
     /// The MAC address moved too often.
     #[error(
         "the MAC address {0} moved between nodes too often and is frozen where it is: two containers have it; \

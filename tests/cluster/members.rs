@@ -81,6 +81,31 @@ fn a_removed_node_is_refused_and_its_addresses_are_free() {
     assert!(rows.iter().all(|row| row["node"] != "node4"), "{owner}");
 }
 
+/// A member that was broken into may have been there first, with a clock that nothing outranks.
+#[test]
+fn a_removal_that_the_cluster_does_not_take_is_no_success() {
+    privileged!();
+    let mut cluster = Cluster::begun(LabSpec::new(2));
+    let token = cluster.token(0);
+    cluster.join(1, 0, &token);
+    cluster.converge();
+    let id = text(&cluster.json(1, "status")["id"]);
+    cluster.stop(0);
+    let forestall = || {
+        let file = "/run/weft/state/objects.json";
+        let mut objects: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+        let (clock, writer) = ((1_u64 << 62) - 1, "ffffffffffffffff");
+        let grave = serde_json::json!({"kind": 3, "id": id, "clock": clock, "writer": writer});
+        objects.as_array_mut().unwrap().push(grave);
+        std::fs::write(file, objects.to_string()).unwrap();
+    };
+    cluster.host(0).run(forestall).unwrap();
+    cluster.start(0);
+    eventually("it is there again", || cluster.state(0, 1) == "alive");
+    let said = cluster.refused(0, "members rm node2");
+    assert!(said.contains("the cluster has not taken it"), "{said}");
+}
+
 /// So long nothing comes from a node that is out. It would take less than a millisecond.
 const SHORT: std::time::Duration = std::time::Duration::from_secs(2);
 

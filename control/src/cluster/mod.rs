@@ -102,7 +102,7 @@ impl Cluster {
         cluster.put(now.mono, Key::Node, record);
         for object in saved.objects {
             // What this program wrote, or a signer that it trusts; one that it cannot keep is told by those that can.
-            let _ = cluster.objects.apply(now.wall_ms, object);
+            let _ = cluster.objects.restore(now.wall_ms, object);
         }
         cluster.handle(now, Input::Roster(saved.roster));
         cluster

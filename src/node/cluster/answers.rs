@@ -85,11 +85,11 @@ impl Node {
             return Err(NodeError::RemoveSelf);
         }
         let authority = membership.authority().ok_or(NodeError::NoSigner)?;
-        let (kind, id) = (Kind::Signer, member.id.clone());
-        membership.core.tell_all([denial(&authority, node), Input::RemoveObject { kind, id }]);
+        membership.write(denial(&authority, node))?;
+        membership.core.tell(Input::RemoveObject { kind: Kind::Signer, id: member.id.clone() });
         // Who is out may know the CA's key, and the others' certificates do not depend on it for long.
         if member.signer {
-            self.rotate_ca(membership, &authority);
+            self.rotate_ca(membership, &authority)?;
         }
         membership.unsaved.mark_objects();
         self.watch_signers(membership);
@@ -103,7 +103,7 @@ impl Node {
         let node = id_of(&member)?;
         let authority = membership.authority().ok_or(NodeError::NoSigner)?;
         if signer {
-            membership.core.tell(appointment(&authority, node));
+            membership.write(appointment(&authority, node))?;
         } else {
             if membership.appointed() == [node] {
                 return Err(NodeError::LastSigner(member.name));
@@ -111,8 +111,8 @@ impl Node {
             if node == membership.me {
                 return Err(NodeError::DismissSelf);
             }
-            membership.core.tell(Input::RemoveObject { kind: Kind::Signer, id: member.id.clone() });
-            self.rotate_ca(membership, &authority);
+            membership.erase(Kind::Signer, &member.id)?;
+            self.rotate_ca(membership, &authority)?;
         }
         self.watch_signers(membership);
         Ok(v1::Member { signer, ..member })
@@ -140,7 +140,7 @@ impl Node {
         let root = membership.trust.credentials().roots().first().map(|root| CaHash::of(root));
         let (token, record) = Token::create(root.ok_or(NodeError::NotReady)?, life, uses, SystemTime::now());
         let id = record.id.to_string();
-        membership.core.tell(Input::PutObject { kind: Kind::Token, id, value: record.to_json() });
+        membership.write(Input::PutObject { kind: Kind::Token, id, value: record.to_json() })?;
         Ok((token, record))
     }
 
@@ -168,7 +168,7 @@ impl Node {
         let membership = self.cluster()?;
         let token = self.tokens()?.into_iter().find(|token| token.id == id);
         let token = token.ok_or_else(|| NodeError::NoSuchToken(id.to_owned()))?;
-        membership.core.tell(Input::RemoveObject { kind: Kind::Token, id: id.to_owned() });
+        membership.erase(Kind::Token, id)?;
         Ok(token)
     }
 
@@ -222,6 +222,24 @@ impl Node {
         membership.core.tell(Input::Leave);
         tokio::time::sleep(FAREWELL).await;
         Ok(())
+    }
+}
+
+impl Membership {
+    /// Writes an object, and looks whether it is there: the cluster may be full, or somebody was there before.
+    pub(super) fn write(&self, put: Input) -> Result<(), NodeError> {
+        let Input::PutObject { kind, id, value } = &put else { return Err(NodeError::NotTaken) };
+        let (kind, id, value) = (*kind, id.clone(), value.clone());
+        self.core.tell(put);
+        let taken = self.core.look(|cluster| cluster.objects().get(kind, &id) == Some(&value[..]));
+        if taken { Ok(()) } else { Err(NodeError::NotTaken) }
+    }
+
+    /// Removes an object, and looks whether it is gone.
+    fn erase(&self, kind: Kind, id: &str) -> Result<(), NodeError> {
+        self.core.tell(Input::RemoveObject { kind, id: id.to_owned() });
+        let gone = self.core.look(|cluster| cluster.objects().get(kind, id).is_none());
+        if gone { Ok(()) } else { Err(NodeError::NotTaken) }
     }
 }
 

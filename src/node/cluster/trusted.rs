@@ -19,7 +19,7 @@ use weft_control::security::files::{FileError, KeyFiles};
 use weft_control::security::roots::merge;
 
 use super::Membership;
-use crate::node::Node;
+use crate::node::{Node, NodeError};
 
 /// How long the connections of a member that was removed go on, to tell it so. The core speaks with it for less long.
 const PARTING: Duration = Duration::from_millis(500);
@@ -132,7 +132,9 @@ impl Membership {
         let Succession { authority, vouchers } = authority.succeed(SystemTime::now());
         let certificates = std::iter::once(authority.certificate().to_vec()).chain(vouchers);
         let appointed = self.appointed();
-        self.core.tell_all(certificates.map(|certificate| ca_object(&certificate)));
+        for certificate in certificates {
+            self.write(ca_object(&certificate))?;
+        }
         self.merge_roots()?;
         // What the old one said ends with it.
         self.core.tell_all(appointed.into_iter().map(|node| appointment(&authority, node)));
@@ -158,11 +160,13 @@ impl Node {
     }
 
     /// Puts a new CA in force.
-    pub(super) fn rotate_ca(&self, membership: &Membership, authority: &Authority) {
-        match membership.rotate_ca(authority) {
-            Ok(()) => self.save_secrets(membership),
-            Err(error) => self.events.record("ca_refused", format!("the new CA cannot be put in force: {error:#}")),
-        }
+    pub(super) fn rotate_ca(&self, membership: &Membership, authority: &Authority) -> Result<(), NodeError> {
+        membership.rotate_ca(authority).map_err(|error| {
+            self.events.record("ca_refused", format!("the new CA cannot be put in force: {error:#}"));
+            NodeError::SameCa
+        })?;
+        self.save_secrets(membership);
+        Ok(())
     }
 
     /// The deny list has changed.

@@ -120,13 +120,20 @@ impl Node {
         self.tables.write().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The life that this node is in: a member may have had to begin one since its start.
+    pub(super) fn incarnation(&self) -> u64 {
+        let member = self.membership.as_ref();
+        member.map_or(self.identity.incarnation, |member| member.core.look(|cluster| cluster.table().me().incarnation))
+    }
+
     /// The state as it is to be remembered now.
     pub(super) fn state(&self) -> State {
+        let identity = Identity { incarnation: self.incarnation(), ..self.identity.clone() };
         let tables = self.tables();
         let endpoints = tables.endpoints.values().map(|l| l.endpoint.clone()).collect();
         // A cluster's networks are the cluster's, and remembered with its other objects.
         let networks = if self.membership.is_some() { Vec::new() } else { tables.networks.values().cloned().collect() };
-        State::new(self.identity.clone(), networks, endpoints)
+        State::new(identity, networks, endpoints)
     }
 }
 

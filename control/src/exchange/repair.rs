@@ -129,12 +129,9 @@ impl Exchange {
         if self.usurped.is_some_and(|at| now.saturating_sub(at) < USURPED) {
             return;
         }
-        let Some(mine) = table.position(self.me) else { return };
-        let differs = theirs.hash != 0 && mine.hash != 0 && theirs.hash != mine.hash;
-        if place(theirs) > place(&mine) || (place(theirs) == place(&mine) && differs) {
+        if table.hear_of_me(theirs.incarnation, theirs.applied, theirs.hash) {
             self.usurped = Some(now);
         }
-        table.hear_of_me(theirs.incarnation, theirs.applied, theirs.hash);
     }
 
     /// Same position: are the records the same?

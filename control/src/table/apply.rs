@@ -33,7 +33,8 @@ impl Table {
         let node = NodeId(delta.node);
         check_range(&delta)?;
         if node == self.me().node {
-            return Ok(self.hear_of_me(delta.incarnation, delta.to, 0));
+            self.hear_of_me(delta.incarnation, delta.to, 0);
+            return Ok(if delta.incarnation < self.me().incarnation { Outcome::OldLife } else { Outcome::Known });
         }
         if self.gone.contains(&node) {
             return Err(Refused::Gone);
@@ -50,7 +51,7 @@ impl Table {
             None if self.indices.len() >= self.limits.origins => return Err(Refused::Quota),
             None => (0, 0, 0),
         };
-        if !wire::is_plausible(delta.incarnation, incarnation) {
+        if !wire::is_plausible(delta.incarnation) {
             return Err(Refused::Sequence);
         }
         if delta.incarnation < incarnation {
@@ -119,16 +120,17 @@ impl Table {
 
     /// Hears how far others have come with this node's own log, and their hash of it (0: unknown). Nobody but this node
     /// writes it, so if they have more, or something else, they have it from somebody else, or this node has forgotten
-    /// a life: either way its next one has to be higher.
-    pub fn hear_of_me(&mut self, incarnation: u64, applied: u64, hash: u64) -> Outcome {
-        let Some(mine) = self.position(self.me().node) else { return Outcome::Known };
+    /// a life: either way its next one has to be higher, and true is returned.
+    pub fn hear_of_me(&mut self, incarnation: u64, applied: u64, hash: u64) -> bool {
+        let Some(mine) = self.position(self.me().node) else { return false };
         let same = incarnation == mine.incarnation;
         let more = incarnation > mine.incarnation || (same && applied > mine.applied);
         let other = same && applied == mine.applied && hash != 0 && mine.hash != 0 && hash != mine.hash;
-        if (more || other) && wire::is_plausible(incarnation, mine.incarnation) {
+        let usurped = (more || other) && wire::is_plausible_of_me(incarnation, mine.incarnation);
+        if usurped {
             self.changes.push_back(Change::Usurped { incarnation });
         }
-        if incarnation < mine.incarnation { Outcome::OldLife } else { Outcome::Known }
+        usurped
     }
 
     /// True if a part without news says that the log as it is here is all.

@@ -11,11 +11,14 @@ use weft_vtep::addr::{Mac, Vni};
 
 use super::entry::{Key, Limits, Mobility, NodeRecord, OtherKey, Value};
 
-/// The highest sequence number of a log and the highest incarnation. At a million operations a second it lasts for
-/// two thousand years, so more is no number that a node has counted to.
+/// The highest sequence number of a log. At a million operations a second it lasts for two thousand years, so more is no
+/// number that a node has counted to.
 pub const MAX_SEQUENCE: u64 = 1 << 56;
-/// Incarnations that a node can have that is not known yet: more than the milliseconds of 8,000 years.
-const FIRST_LIVES: u64 = 1 << 48;
+/// The highest life that others may have seen a node in, beyond its own: more than the milliseconds of 8,000 years.
+const SEEN_LIVES: u64 = 1 << 48;
+/// The highest incarnation that is taken from others. A node that others saw in a life that it does not know takes the one
+/// after that: there is room for it, and for a million million more.
+const LIVES: u64 = SEEN_LIVES + (1 << 40);
 /// The most operations that one delta may run over.
 pub const MAX_JUMP: u64 = 1 << 40;
 /// The highest mobility sequence. It is kept well below the end of its 32 bits, so that no claim is the last one.
@@ -56,10 +59,15 @@ pub enum Refused {
     NotTheirs,
 }
 
-/// False for a life that is absurdly far from the one that is known (0: none). Whoever writes in another's name could
-/// otherwise bring it to the end of its numbers at once.
-pub(super) fn is_plausible(incarnation: u64, known: u64) -> bool {
-    (1..=MAX_SEQUENCE).contains(&incarnation) && incarnation <= known.max(FIRST_LIVES) + MAX_JUMP
+/// False for a life that no node has come to.
+pub(super) fn is_plausible(incarnation: u64) -> bool {
+    (1..=LIVES).contains(&incarnation)
+}
+
+/// False for a life that this node, which is in its life `mine`, has not come to either: whoever lies to it would otherwise
+/// bring it to one that nobody takes.
+pub(super) fn is_plausible_of_me(incarnation: u64, mine: u64) -> bool {
+    (1..LIVES).contains(&incarnation) && incarnation <= mine.max(SEEN_LIVES)
 }
 
 /// Four or sixteen octets.

@@ -70,7 +70,7 @@ impl Node {
                     Output::ObjectNotPut { error, .. } => self.events.record("object_refused", error.to_string()),
                     Output::SaveObjects => membership.unsaved.mark(&membership.unsaved.objects),
                     Output::SaveRoster => membership.unsaved.mark(&membership.unsaved.roster),
-                    Output::SaveIncarnation(incarnation) => self.save_incarnation(incarnation),
+                    Output::SaveIncarnation(_) => self.save_incarnation(),
                     Output::MemberForgotten(node) => {
                         membership.hang_up(node);
                         self.end_sessions(&membership, node);
@@ -204,15 +204,13 @@ impl Node {
         Ok(())
     }
 
-    fn save_incarnation(self: &Arc<Self>, incarnation: u64) {
+    fn save_incarnation(self: &Arc<Self>) {
         let node = Arc::clone(self);
         tokio::spawn(async move {
             let turn = node.turn().await;
             let save = spawn_blocking(move || {
                 let _turn = turn;
-                let mut state = node.state();
-                state.node.incarnation = incarnation;
-                if let Err(error) = node.dir.save(&state) {
+                if let Err(error) = node.dir.save(&node.state()) {
                     node.events.record("not_saved", error.to_string());
                 }
             });

@@ -129,7 +129,7 @@ impl Node {
             random: mine.to_vec(),
             suites: membership.sessions.suites.map(Suite::number).to_vec(),
             lanes: lanes.into(),
-            incarnation: self.identity.incarnation,
+            incarnation: self.incarnation(),
         };
         let answer = membership.call(peer, |mut client| async move { client.open_session(request).await }).await?;
         let suite = Suite::of_number(answer.suite).ok_or_else(|| Status::unimplemented("it chose an unknown suite"))?;
@@ -171,7 +171,7 @@ impl Node {
             random: mine.to_vec(),
             suite: suite.number(),
             receiver_index,
-            incarnation: self.identity.incarnation,
+            incarnation: self.incarnation(),
         })
     }
 

@@ -188,6 +188,23 @@ fn who_was_asked_for_a_log_does_not_go_on_when_its_own_node_is_there() {
     assert_eq!(forge(&mut net), Err(FrameRefused::Record(Refused::NotTheirs)));
 }
 
+/// Positions that are none do not cover up the ones that are wrong.
+#[test]
+fn a_lie_that_is_not_believed_costs_no_patience() {
+    let mut net = Net::mesh(2, 1);
+    net.settle();
+    let (now, mine) = (net.now, net.nodes[0].table.me().node.0);
+    let told = |incarnation, applied| {
+        let at = v1::Position { node: mine, incarnation, applied, ..v1::Position::default() };
+        Kind::Vector(v1::Vector { positions: vec![at], objects: 0 })
+    };
+    let node = &mut net.nodes[0];
+    for (vector, usurped) in [(told(u64::MAX, 1), None), (told(1, 1 << 20), Some(now))] {
+        node.exchange.handle(now, 0, node_id(1), vector, &mut node.table, &mut node.objects).unwrap();
+        assert_eq!(node.exchange.usurped, usurped);
+    }
+}
+
 #[test]
 fn a_node_put_back_to_an_older_state_takes_a_higher_life() {
     let mut net = Net::mesh(3, 1);

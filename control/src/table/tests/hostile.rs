@@ -83,3 +83,23 @@ fn a_node_cannot_put_what_others_would_refuse() {
     assert_eq!(table.put(at(0), station(2), CLAIM), Err(PutError::Full(1)));
     assert_eq!(table.position(NodeId(1)).unwrap().applied, 1);
 }
+
+/// One lying vector brought a node to a life that all others refused: its records were stale until all had restarted.
+#[test]
+fn whatever_a_node_is_told_of_its_lives_the_one_that_it_takes_is_taken_by_others() {
+    let (mut table, mut other) = (node(1, 7), node(2, 1));
+    let seen = 1 << 48;
+    changes(&mut table);
+    for claimed in [u64::MAX, (1 << 56) - 1, seen + (1 << 40), seen + 1] {
+        assert!(!table.hear_of_me(claimed, 9, 0), "{claimed}");
+    }
+    assert_eq!(changes(&mut table), []);
+    // As high as it may be, and then again and again in the life that it is in.
+    for claimed in [seen, seen + 1, seen + 2, seen + 3] {
+        assert!(table.hear_of_me(claimed, 1 << 20, 0));
+        assert_eq!(changes(&mut table), [Change::Usurped { incarnation: claimed }]);
+        table.reincarnate(at(0), claimed + 1);
+        let part = table.snapshot(table.me(), 0, usize::MAX).expect("a log");
+        assert_eq!(other.apply(at(0), part), Ok(Outcome::Applied));
+    }
+}

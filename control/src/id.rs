@@ -19,6 +19,9 @@ pub struct Origin {
     pub incarnation: u64,
 }
 
+/// The highest life that others may have seen a node in, beyond its own: more than the milliseconds of 8,000 years.
+pub(crate) const SEEN_LIVES: u64 = 1 << 48;
+
 /// A text that names no node.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no node's id: give 16 hexadecimal digits")]

@@ -27,6 +27,10 @@ impl Cluster {
                 self.outputs.push_back(Output::MemberForgotten(node));
             }
             Action::Returned => self.outputs.push_back(Output::Event(Event::ReturnedHere)),
+            Action::Outranked { seen } => {
+                let event = self.begin_life(mono, seen);
+                self.outputs.push_back(Output::Event(event));
+            }
             // Shorter ones are a busy machine's everyday life, and no news.
             Action::Paused(pause) if pause < NOTEWORTHY => {}
             Action::Paused(pause) => self.outputs.push_back(Output::Event(Event::Paused(pause))),
@@ -105,18 +109,21 @@ impl Cluster {
                 let holders = holders.iter().map(|(mac, node)| (*mac, self.who(*node))).collect();
                 Some(Event::DuplicateIp { vni: *vni, ip: *ip, holders })
             }
-            Change::Usurped { incarnation } => {
-                let incarnation = incarnation.saturating_add(1);
-                self.me.origin.incarnation = incarnation;
-                self.table.reincarnate(mono, incarnation);
-                self.membership.reincarnate(mono, incarnation);
-                self.outputs.push_back(Output::SaveIncarnation(incarnation));
-                Some(Event::Usurped { incarnation })
-            }
+            Change::Usurped { incarnation } => Some(self.begin_life(mono, *incarnation)),
             _ => None,
         };
         self.outputs.push_back(Output::Change(change));
         self.outputs.extend(event.map(Output::Event));
+    }
+
+    /// Begins a life after the highest that others have seen.
+    fn begin_life(&mut self, mono: Duration, seen: u64) -> Event {
+        let incarnation = seen.saturating_add(1);
+        self.me.origin.incarnation = incarnation;
+        self.table.reincarnate(mono, incarnation);
+        self.membership.reincarnate(mono, incarnation);
+        self.outputs.push_back(Output::SaveIncarnation(incarnation));
+        Event::Usurped { incarnation }
     }
 
     pub(super) fn member(&self, identity: &Identity, state: State) -> Member {

@@ -63,6 +63,11 @@ pub enum Action {
     Forgotten(NodeId),
     /// Others had given this node up. It came back.
     Returned,
+    /// Others hold this node for gone under a rank that it does not come up to: it needs a life beyond this one.
+    Outranked {
+        /// The highest that they can have seen.
+        seen: u64,
+    },
     /// Nobody woke this node for so long after a timer was due.
     Paused(Duration),
 }

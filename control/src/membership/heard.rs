@@ -49,6 +49,23 @@ impl Heard {
         (kept.len() < datagram.len()).then_some(kept)
     }
 
+    /// The datagram without news of third parties that `honest` does not hold for possible, if there is any.
+    pub(super) fn only_honest(datagram: &[u8], rest: &[u8], honest: impl Fn(&Identity) -> bool) -> Option<Vec<u8>> {
+        let mut from = rest;
+        let count = if rest.len() < 2 { 0 } else { from.get_u16() };
+        let (mut kept, mut some) = (Vec::new(), 0_u16);
+        for _ in 0..count {
+            let before = from;
+            let member = Wire.decode_member(&mut from).ok()?;
+            if honest(member.id()) {
+                kept.extend_from_slice(&before[..before.len() - from.len()]);
+                some += 1;
+            }
+        }
+        let head = &datagram[..datagram.len() - rest.len()];
+        (some < count).then(|| [head, &some.to_be_bytes(), &kept, from].concat())
+    }
+
     /// foca has forgotten the node.
     pub(super) fn forget(&mut self, node: NodeId) {
         self.0.remove(&node);

@@ -29,7 +29,7 @@ use foca::{Codec as _, Incarnation, Member, Timer, TimerToken};
 pub use action::{Action, Refused, State};
 pub use identity::Identity;
 
-use crate::id::NodeId;
+use crate::id::{NodeId, SEEN_LIVES};
 use codec::{NOTICE, Notice, SWIM, Wire};
 use heard::Heard;
 use random::SplitMix;
@@ -41,6 +41,11 @@ use swim::{Sink, Swim};
 const CALL_DEAD_EVERY: Duration = Duration::from_secs(2);
 /// How many members a newcomer says hello to by itself; gossip does the rest.
 const GREETED: usize = 4;
+
+/// A node that was given up comes back by a renewal. One that comes back again and again for so long, never resting for
+/// [`REST`], was given up under a higher rank than a renewal reaches.
+const IN_VAIN: Duration = Duration::from_secs(10);
+const REST: Duration = Duration::from_millis(1500);
 
 /// How many members are told goodbye in person.
 const TOLD_GOODBYE: usize = 64;
@@ -71,6 +76,8 @@ pub struct Membership {
     suspicions: Suspicions,
     heard: Heard,
     sized_for: usize,
+    /// Since when this node has come back again and again, and when it last did.
+    returns: Option<(Duration, Duration)>,
     left: bool,
     actions: VecDeque<Action>,
 }
@@ -94,6 +101,7 @@ impl Membership {
             suspicions: Suspicions::default(),
             heard: Heard::default(),
             sized_for: 1,
+            returns: None,
             left: false,
             actions: VecDeque::new(),
         };
@@ -273,6 +281,17 @@ impl Membership {
         if header.src.node != from {
             return Err(Refused::Forged);
         }
+        // A life that none comes to is believed of its own node alone: who is down in the last one does not come back.
+        let honest = |id: &Identity| {
+            let known = self.known.get(&id.node).map_or(0, |(known, _)| known.incarnation);
+            id.node == from || id.incarnation <= known.max(SEEN_LIVES)
+        };
+        let honest = Heard::only_honest(datagram, rest, honest);
+        let rest_len = rest.len();
+        let (datagram, rest) = match &honest {
+            Some(less) => (&less[..], &less[datagram.len() - rest_len..]),
+            None => (datagram, rest),
+        };
         // foca takes no news from one that it holds for dead, nor what is for a former life of this node.
         let active =
             self.known.get(&from).is_some_and(|(identity, state)| *identity == header.src && state.is_active());

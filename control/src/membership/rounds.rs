@@ -8,8 +8,8 @@ use foca::{Incarnation, Member, OwnedNotification, Timer};
 use super::codec::{Notice, SWIM};
 use super::suspicion::{Outcome, TELL_EVERY};
 use super::swim::{self, PROBE_PERIOD};
-use super::{Action, CALL_DEAD_EVERY, Due, Identity, Membership, State};
-use crate::id::NodeId;
+use super::{Action, CALL_DEAD_EVERY, Due, IN_VAIN, Identity, Membership, REST, State};
+use crate::id::{NodeId, SEEN_LIVES};
 
 /// Of so many dead, one is called on at a time.
 const DEAD_PER_CALL: usize = 64;
@@ -115,6 +115,14 @@ impl Membership {
                 },
                 OwnedNotification::Rejoin(_) => {
                     self.actions.push_back(Action::Returned);
+                    let now = self.clock.now();
+                    let since = self.returns.filter(|(_, last)| now < *last + REST).map_or(now, |(since, _)| since);
+                    self.returns = Some((since, now));
+                    if now >= since + IN_VAIN {
+                        self.returns = None;
+                        let seen = self.me().incarnation.max(SEEN_LIVES);
+                        self.actions.push_back(Action::Outranked { seen });
+                    }
                     continue;
                 }
                 _ => continue,

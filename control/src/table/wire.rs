@@ -9,13 +9,13 @@ use ipnet::IpNet;
 use weft_proto::v1;
 use weft_vtep::addr::{Mac, Vni};
 
+use crate::id::SEEN_LIVES;
+
 use super::entry::{Key, Limits, Mobility, NodeRecord, OtherKey, Value};
 
 /// The highest sequence number of a log. At a million operations a second it lasts for two thousand years, so more is no
 /// number that a node has counted to.
 pub const MAX_SEQUENCE: u64 = 1 << 56;
-/// The highest life that others may have seen a node in, beyond its own: more than the milliseconds of 8,000 years.
-const SEEN_LIVES: u64 = 1 << 48;
 /// The highest incarnation that is taken from others. A node that others saw in a life that it does not know takes the one
 /// after that: there is room for it, and for a million million more.
 const LIVES: u64 = SEEN_LIVES + (1 << 40);

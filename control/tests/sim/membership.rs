@@ -262,3 +262,54 @@ fn who_is_evicted_is_gone_for_good_however_it_tries() {
         );
     });
 }
+
+/// What a member that was broken into says of another, in a datagram as `membership::codec` has it.
+fn slander(world: &World, from: usize, to: usize, of: usize, incarnation: u64) -> Vec<u8> {
+    let identity = |node: usize, incarnation: u64, renewal: u32, leaving: bool| {
+        let of = world.up().find(|(up, _)| *up == node).unwrap().1;
+        let me = of.members().next().unwrap();
+        let std::net::IpAddr::V4(ip) = me.address.ip() else { panic!("an address of the test's") };
+        let incarnation = if incarnation == 0 { me.incarnation } else { incarnation };
+        let mut out = [me.node.0.to_be_bytes(), incarnation.to_be_bytes()].concat();
+        out.extend(renewal.to_be_bytes());
+        out.push(if leaving { 2 } else { 0 });
+        out.extend(ip.octets());
+        out.extend(me.address.port().to_be_bytes());
+        out
+    };
+    let mut out = vec![1];
+    out.extend(identity(from, 0, 0, false));
+    out.extend([0, 0]);
+    out.extend(identity(to, 0, 0, false));
+    out.extend([9, 0, 0, 1]);
+    out.extend(identity(of, incarnation, u32::MAX, true));
+    out.extend([0, 0, 2]);
+    out
+}
+
+#[test]
+fn who_is_slandered_is_back_within_seconds() {
+    seeds::each(2, |seed| {
+        for incarnation in [u64::MAX - 1, (1 << 48) + 1, 1 << 48, 0] {
+            let mut world = World::cluster(20, seed, secs(5));
+            let (from, of) = (world.nodes[7].id, world.nodes[3].id);
+            for to in [0, 9, 15] {
+                let datagram = slander(&world, 7, to, 3, incarnation);
+                world.input(to, Input::Swim { peer: from, datagram: datagram.into() });
+            }
+            world.run(secs(1));
+            let believed = world.up().filter(|(_, cluster)| state(cluster, of) == Some(State::Left)).count();
+            assert_eq!(believed > 0, incarnation <= 1 << 48, "{believed} believed {incarnation}");
+            within(&mut world, secs(30), members);
+            // The same once more, of the life that it is in now.
+            world.run(secs(20));
+            for to in [0, 9, 15] {
+                let datagram = slander(&world, 7, to, 3, 0);
+                world.input(to, Input::Swim { peer: from, datagram: datagram.into() });
+            }
+            world.run(secs(1));
+            assert!(world.up().any(|(_, cluster)| state(cluster, of) == Some(State::Left)));
+            within(&mut world, secs(30), members);
+        }
+    });
+}

@@ -20,22 +20,58 @@ use crate::wire::sealed::{Header, Kind};
 pub struct Seals {
     worker: usize,
     workers: usize,
-    send: HashMap<ByAddress, Outgoing, KeyedHash>,
-    receive: HashMap<ByIndex, Incoming, KeyedHash>,
+    send: Lanes<ByAddress, SendLane>,
+    receive: Lanes<ByIndex, ReceiveLane>,
 }
 
+/// A worker's lanes of one session.
 #[derive(Debug)]
-struct Outgoing {
-    session: Arc<Session<SendLane>>,
-    lanes: Vec<SendLane>,
+struct Held<L> {
+    session: Arc<Session<L>>,
+    lanes: Vec<L>,
     tally: Arc<Tally>,
 }
 
+/// A worker's lanes of all sessions of one direction. Datagrams come in runs, so what was asked for last is looked at first.
 #[derive(Debug)]
-struct Incoming {
-    session: Arc<Session<ReceiveLane>>,
-    lanes: Vec<ReceiveLane>,
-    tally: Arc<Tally>,
+struct Lanes<K, L> {
+    held: Vec<(K, Held<L>)>,
+    places: HashMap<K, usize, KeyedHash>,
+    last: usize,
+}
+
+impl<K: Copy + Eq + Hash, L> Lanes<K, L> {
+    fn new(hash: KeyedHash) -> Lanes<K, L> {
+        Lanes { held: Vec::new(), places: HashMap::with_hasher(hash), last: 0 }
+    }
+
+    /// Takes the worker's lanes of what is new, lets go of (and so wipes) what is gone.
+    fn adopt<'a>(&mut self, worker: usize, sessions: impl Iterator<Item = (K, &'a Arc<Session<L>>)>)
+    where
+        L: 'a,
+    {
+        let mut before: HashMap<K, Held<L>, KeyedHash> = HashMap::with_hasher(*self.places.hasher());
+        before.extend(self.held.drain(..));
+        self.places.clear();
+        for (key, session) in sessions {
+            let held = before.remove(&key).filter(|held| Arc::ptr_eq(&held.session, session));
+            let held = held.unwrap_or_else(|| Held {
+                session: session.clone(),
+                lanes: session.take(worker),
+                tally: session.tally(worker),
+            });
+            self.places.insert(key, self.held.len());
+            self.held.push((key, held));
+        }
+    }
+
+    #[inline]
+    fn get_mut(&mut self, key: K) -> Option<&mut Held<L>> {
+        if self.held.get(self.last).is_none_or(|(other, _)| *other != key) {
+            self.last = *self.places.get(&key)?;
+        }
+        self.held.get_mut(self.last).map(|(_, held)| held)
+    }
 }
 
 /// An address that hashes itself as integers.
@@ -82,37 +118,19 @@ impl Seals {
     /// No sessions, for worker `worker` of `workers`; `secret` is random and new at each start.
     pub fn new(worker: usize, workers: usize, secret: u64) -> Seals {
         let hash = KeyedHash::new(secret);
-        Seals { worker, workers, send: HashMap::with_hasher(hash), receive: HashMap::with_hasher(hash) }
+        Seals { worker, workers, send: Lanes::new(hash), receive: Lanes::new(hash) }
     }
 
-    /// Follows the picture: takes this worker's lanes of what is new, lets go of (and so wipes) what is gone.
+    /// Follows the picture of all sessions.
     pub fn adopt(&mut self, sessions: &Sessions) {
-        let (worker, hash) = (self.worker, *self.send.hasher());
-        let mut before = std::mem::replace(&mut self.send, HashMap::with_hasher(hash));
-        for session in sessions.sending() {
-            let key = ByAddress(session.address);
-            let held = before.remove(&key).filter(|outgoing| Arc::ptr_eq(&outgoing.session, session));
-            let outgoing = held.unwrap_or_else(|| Outgoing {
-                session: session.clone(),
-                lanes: session.take(worker),
-                tally: session.tally(worker),
-            });
-            self.send.insert(key, outgoing);
-        }
-        self.receive.retain(|index, _| sessions.receives(index.0));
-        for session in sessions.receiving() {
-            self.receive.entry(ByIndex(session.index)).or_insert_with(|| Incoming {
-                session: session.clone(),
-                lanes: session.take(worker),
-                tally: session.tally(worker),
-            });
-        }
+        self.send.adopt(self.worker, sessions.sending().map(|session| (ByAddress(session.address), session)));
+        self.receive.adopt(self.worker, sessions.receiving().map(|session| (ByIndex(session.index), session)));
     }
 
     /// What seals datagrams to a VTEP; `None` without a session.
     #[inline]
     pub fn sealer(&mut self, vtep: IpAddr) -> Option<Sealer<'_>> {
-        self.send.get_mut(&ByAddress(vtep)).map(Sealer)
+        self.send.get_mut(ByAddress(vtep)).map(Sealer)
     }
 
     /// Opens a datagram in place: what it carries stands between header and tag then.
@@ -122,7 +140,7 @@ impl Seals {
     #[inline]
     pub fn open(&mut self, datagram: &mut [u8], now_ns: u64) -> Result<Opened, DropReason> {
         let header = Header::parse(datagram)?;
-        let incoming = self.receive.get_mut(&ByIndex(header.index)).ok_or(DropReason::UnknownIndex)?;
+        let incoming = self.receive.get_mut(ByIndex(header.index)).ok_or(DropReason::UnknownIndex)?;
         let lane = usize::from(header.lane);
         let mine = lane % self.workers == self.worker;
         let opened = match incoming.lanes.get_mut(lane / self.workers).filter(|_| mine) {
@@ -141,8 +159,8 @@ impl Seals {
     }
 
     /// Counts in its session that an opened datagram was refused all the same.
-    pub fn refused(&self, opened: &Opened, reason: DropReason) {
-        if let Some(incoming) = self.receive.get(&ByIndex(opened.index)) {
+    pub fn refused(&mut self, opened: &Opened, reason: DropReason) {
+        if let Some(incoming) = self.receive.get_mut(ByIndex(opened.index)) {
             incoming.tally.rejected(reason);
         }
     }
@@ -150,7 +168,7 @@ impl Seals {
 
 /// A send session's lanes of one worker.
 #[derive(Debug)]
-pub struct Sealer<'a>(&'a mut Outgoing);
+pub struct Sealer<'a>(&'a mut Held<SendLane>);
 
 impl Sealer<'_> {
     /// Seals a datagram in place on the worker's lane number `lane`: room for the header, the text, room for the tag.

@@ -233,6 +233,9 @@ impl Driver {
     /// Removes networks of the engine's that were still used when it let go of them. Blocks; the caller has the turn.
     pub(super) fn remove_leaving(&self) {
         let leaving: Vec<_> = self.store().bindings().filter(|b| b.leaving).cloned().collect();
+        if leaving.is_empty() || !self.node.has_heard_all() {
+            return;
+        }
         for binding in leaving {
             if self.remove_made(&binding).is_ok()
                 && let Err(error) = self.store().remove(&binding.id)

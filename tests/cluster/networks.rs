@@ -45,6 +45,27 @@ fn a_network_is_seen_everywhere_and_removed_from_anywhere() {
     assert_ne!(again["id"], made["id"]);
 }
 
+/// A node that is dead has containers all the same, and they come back with it.
+#[test]
+fn a_network_that_a_dead_node_uses_is_kept_for_it() {
+    privileged!();
+    let mut cluster = Cluster::shared(LabSpec::new(3), &[]);
+    for n in [0, 1] {
+        cluster.json(n, &format!("detach {}", cluster.endpoint(n)));
+    }
+    cluster.crash(2);
+    eventually("the killed node is dead", || cluster.state(0, 2) == "dead" && cluster.state(1, 2) == "dead");
+    let said = cluster.refused(0, "network rm blue");
+    assert!(said.contains("node3") && said.contains("members rm"), "{said}");
+    cluster.start(2);
+    eventually("it is back", || cluster.state(0, 2) == "alive");
+    assert_eq!(cluster.json(2, "network inspect blue")["endpoints"].as_array().unwrap().len(), 1);
+    cluster.crash(2);
+    eventually("the killed node is dead", || cluster.state(0, 2) == "dead");
+    cluster.json(0, "members rm node3");
+    eventually("nobody uses it", || cluster.run(0, "network rm blue").status.success());
+}
+
 /// A range of eight addresses is shared by three nodes to the last one, and nothing outside it is given out unasked.
 #[test]
 fn a_range_bounds_what_is_given_out_but_not_what_is_asked_for() {

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use weft::lab::Lab;
+use weft::lab::{Daemon, Lab, LabSpec};
 
 use crate::harness::node::Node;
 use crate::harness::privileged;
@@ -62,7 +62,10 @@ struct Plugin<'a> {
 
 impl<'a> Plugin<'a> {
     fn start(lab: &'a Lab) -> Plugin<'a> {
-        let node = Node::with(&lab.hosts[0], &["--docker", "on"]);
+        Plugin::of(Node::with(&lab.hosts[0], &["--docker", "on"]))
+    }
+
+    fn of(node: Node<'a>) -> Plugin<'a> {
         let socket = format!("/proc/{}/root{SOCKET}", node.daemon.pid()).into();
         Plugin { node, socket }
     }
@@ -225,8 +228,7 @@ fn a_request_that_comes_twice_does_its_work_once() {
     let there = || lab.hosts[0].output(Command::new("ip").args(["link", "show", device])).unwrap().status.success();
     assert!(there(), "the device waits where the engine looks for it");
     // A crash between the two: all of it is still known.
-    let plugin = Plugin { node: plugin.node.crash_and_restart(), socket: PathBuf::new() };
-    let plugin = Plugin { socket: format!("/proc/{}/root{SOCKET}", plugin.node.daemon.pid()).into(), ..plugin };
+    let plugin = Plugin::of(plugin.node.crash_and_restart());
     assert_eq!(plugin.call("/NetworkDriver.Join", &names), joined);
     for _ in 0..2 {
         assert_eq!(plugin.call("/NetworkDriver.Leave", &names), json!({}));
@@ -262,12 +264,46 @@ fn a_device_that_only_looks_like_a_lost_one_is_left_alone() {
     let _process = Program::start(other, &["sleep", "1000"], &[], std::path::Path::new("/dev/null"));
     assert!(ip(other, "tuntap add dev eth7 mode tap vnet_hdr"));
     assert!(ip(other, &format!("link set eth7 address {}", mac.as_str().unwrap())));
-    let plugin = Plugin { node: plugin.node.crash_and_restart(), socket: PathBuf::new() };
-    let plugin = Plugin { socket: format!("/proc/{}/root{SOCKET}", plugin.node.daemon.pid()).into(), ..plugin };
+    let plugin = Plugin::of(plugin.node.crash_and_restart());
     assert!(plugin.node.daemon.log().contains("is lost"), "{}", plugin.node.daemon.log());
     assert_eq!(plugin.call("/NetworkDriver.DeleteEndpoint", &names), json!({}));
     assert!(ip(other, "link show eth7"), "it was taken for the lost one");
     plugin.node.is_well();
+}
+
+/// What Docker has let go of is removed once nobody uses it, which a node that has just begun does not know.
+#[test]
+fn a_network_that_is_to_go_waits_for_users_that_are_not_heard() {
+    privileged!();
+    let lab = Lab::build(LabSpec::new(2)).unwrap();
+    let [one, other] = &lab.hosts[..] else { panic!("two hosts") };
+    let flags = ["--docker", "on"];
+    let first = Daemon::bootstrap(crate::harness::weft(), one, &flags).unwrap();
+    let token = first.token(one).unwrap();
+    let second = Daemon::join(crate::harness::weft(), other, one, &token, &[]).unwrap();
+    let (first, second) = (Node::of(one, first), Node::of(other, second));
+    let plugin = Plugin::of(first);
+    let mut made = create("n1", "10.9.0.0/24");
+    made["Options"]["com.docker.network.generic"] = json!({ "network": "blue" });
+    assert_eq!(plugin.call("/NetworkDriver.CreateNetwork", &made), json!({}));
+    crate::harness::eventually("the other has it", || second.run("network ls").as_array().unwrap().len() == 1);
+    second.run(&format!("attach blue --netns {} --ip 10.9.0.7", other.containers[0].netns_arg()));
+    let blue = |node: &Node<'_>| node.run("network inspect blue");
+    crate::harness::eventually("its container is known", || plugin.node.run("neigh").as_array().unwrap().len() == 1);
+    assert_eq!(plugin.call("/NetworkDriver.DeleteNetwork", &json!({ "NetworkID": "n1" })), json!({}));
+    blue(&plugin.node);
+    // Who is a member is on the disk a second or two after it became one.
+    std::thread::sleep(Duration::from_secs(3));
+    second.daemon.crash().unwrap();
+    plugin.node.daemon.crash().unwrap();
+    let plugin = Plugin::of(Node::again(one, &flags));
+    // It looks every five seconds for what has become free.
+    std::thread::sleep(Duration::from_secs(12));
+    blue(&plugin.node);
+    let second = Node::again(other, &[]);
+    let endpoint = blue(&second)["endpoints"][0]["endpoint"].as_str().unwrap().to_owned();
+    second.run(&format!("detach {endpoint}"));
+    crate::harness::eventually("nobody uses it", || plugin.node.run("network ls").as_array().unwrap().is_empty());
 }
 
 #[test]

@@ -278,6 +278,11 @@ impl Table {
         all.filter(|source| source.standing == Standing::Alive).map(|source| source.node)
     }
 
+    /// The nodes that have endpoints on a network as far as is known, dead ones included, as long as their logs are kept.
+    pub fn users(&self, vni: Vni) -> impl Iterator<Item = NodeId> {
+        self.members.range((vni, 0)..=(vni, u32::MAX)).map(|(_, at)| self.at(*at).node)
+    }
+
     /// Blocks of a network's addresses and who says to have them, dead nodes included.
     pub fn blocks(&self, vni: Vni) -> impl Iterator<Item = (IpNet, NodeId)> {
         let from = self.blocks.range((vni, IpNet::V4(Ipv4Net::default()), 0)..);

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use tracing::warn;
 use weft_control::cluster::Input;
 use weft_control::id::NodeId;
+use weft_control::membership::State;
 use weft_control::network::Network;
 use weft_control::networks::{Change, object};
 use weft_control::objects::Kind;
@@ -173,6 +174,17 @@ impl Node {
         Ok(())
     }
 
+    /// Whether this node has heard from all members what they have, since it was started. Who knows less cannot say that a
+    /// network is not used any more.
+    pub(crate) fn has_heard_all(&self) -> bool {
+        let Some(membership) = &self.membership else { return true };
+        membership.core.look(|cluster| {
+            let others = || cluster.members().filter(|m| m.node != membership.me && m.state != State::Left);
+            let compared = cluster.agreeing() > 0 || !others().any(|member| member.state.is_active());
+            compared && others().all(|member| cluster.table().node(member.node).is_some())
+        })
+    }
+
     /// Saves what all others have been told already: what cannot be written now is written as soon as it can be.
     fn save_told(&self, membership: &Membership) {
         membership.unsaved.mark_objects();
@@ -211,11 +223,11 @@ impl Membership {
         refused
     }
 
-    /// The names of the other nodes that have endpoints on a network.
+    /// The names of the other nodes that have endpoints on a network. One that is dead comes back, with its containers.
     fn nodes_on(&self, network: &Network) -> Vec<String> {
         self.core.look(|cluster| {
             let table = cluster.table();
-            let others = table.members(network.vni).filter(|node| *node != self.me);
+            let others = table.users(network.vni).filter(|node| *node != self.me);
             let name = |node: NodeId| table.node(node).map_or_else(|| node.to_string(), |record| record.name.clone());
             others.map(name).collect()
         })

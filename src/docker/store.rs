@@ -14,6 +14,12 @@ use serde::{Deserialize, Serialize};
 /// The version of the file's form.
 const VERSION: u32 = 1;
 
+/// The file in the state directory.
+pub(crate) const FILE: &str = "docker.json";
+
+/// How files begin that are not yet this one.
+pub(crate) const TEMPORARY: &str = ".docker-";
+
 /// A network of the engine, and the one that it is here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Binding {
@@ -88,7 +94,7 @@ pub struct Store {
 impl Store {
     /// Reads the bindings of the state directory; there are none before the first.
     pub fn load(dir: &Path) -> Result<Store, StoreError> {
-        let (dir, file) = (dir.to_owned(), dir.join("docker.json"));
+        let (dir, file) = (dir.to_owned(), dir.join(FILE));
         let document = match fs::read(&file) {
             Ok(text) => {
                 let corrupt = |why: String| StoreError::Corrupt { file: file.clone(), why };
@@ -170,7 +176,7 @@ impl Store {
     }
 
     fn write(&self, document: &Document) -> io::Result<()> {
-        let mut temporary = tempfile::NamedTempFile::with_prefix_in(".docker-", &self.dir)?;
+        let mut temporary = tempfile::NamedTempFile::with_prefix_in(TEMPORARY, &self.dir)?;
         temporary.write_all(&serde_json::to_vec_pretty(document)?)?;
         temporary.as_file().sync_all()?;
         temporary.persist(&self.file).map_err(|error| error.error)?;

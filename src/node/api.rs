@@ -101,10 +101,17 @@ impl NodeService for Api {
     }
 
     async fn leave(&self, _: Request<v1::LeaveRequest>) -> Result<Response<v1::LeaveResponse>, Status> {
-        let _turn = self.node.turn().await;
-        self.node.say_goodbye().await.map_err(status)?;
-        self.node.dir.forget().map_err(|error| status(error.into()))?;
-        self.node.over.notify_one();
+        let node = Arc::clone(&self.node);
+        // As a whole, also where nobody waits for the answer any more.
+        let left = tokio::spawn(async move {
+            let _turn = node.turn().await;
+            node.say_goodbye().await?;
+            node.forget_cluster()?;
+            node.over.notify_one();
+            Ok(())
+        });
+        let left = left.await.map_err(|_| Status::internal("the daemon failed while it left; its log says more"))?;
+        left.map_err(status)?;
         Ok(Response::new(v1::LeaveResponse {}))
     }
 

@@ -7,6 +7,7 @@ use weft_control::blocks::AddressError;
 use weft_control::define::DefineError;
 use weft_control::local::LocalError;
 use weft_control::network::{Lookup, Mode};
+use weft_control::security::files::FileError;
 use weft_control::space::AssignError;
 use weft_proto::request::Refused;
 use weft_vtep::addr::Mac;
@@ -49,6 +50,9 @@ pub enum NodeError {
     /// The state cannot be written.
     #[error(transparent)]
     State(#[from] StateError),
+    /// The keys cannot be read, stored or removed.
+    #[error(transparent)]
+    Files(#[from] FileError),
     /// The endpoint is another network's.
     #[error(
         "the endpoint {endpoint} is not on the network {network}: `weft network inspect {network}` lists those that are"
@@ -123,7 +127,10 @@ pub enum NodeError {
     #[error(transparent)]
     Address(#[from] AddressError),
     /// The network is in use on other nodes.
-    #[error("the network `{network}` has endpoints on other nodes ({nodes}): detach them there first")]
+    #[error(
+        "the network `{network}` has endpoints on other nodes ({nodes}): detach them there first; a node that will not \
+         come back is taken out with `weft members rm`"
+    )]
     HasEndpointsElsewhere {
         /// The network.
         network: String,

@@ -17,12 +17,19 @@ use serde::{Deserialize, Serialize};
 use weft_control::network::Network;
 use weft_vtep::addr::Mac;
 
-use super::local;
+use super::cluster::FILES;
 use super::lock::{self, LockError};
+use crate::docker::store;
 use crate::sandbox;
 
 /// The version of the file's form. A newer one is not read; an older one would be converted here.
 const VERSION: u32 = 1;
+
+/// The file of the state.
+const STATE: &str = "state.json";
+
+/// How files begin that are not yet a file of the state directory.
+const TEMPORARY: &str = ".state-";
 
 /// The port of the control plane unless another is said.
 pub const CONTROL_PORT: u16 = 7956;
@@ -200,7 +207,7 @@ impl StateDir {
             }
             LockError::System(source) => system("lock", &path)(source),
         })?;
-        Ok(StateDir { dir: dir.to_owned(), file: dir.join("state.json"), _lock: lock })
+        Ok(StateDir { dir: dir.to_owned(), file: dir.join(STATE), _lock: lock })
     }
 
     /// The directory.
@@ -231,18 +238,19 @@ impl StateDir {
         self.prepare_file(&self.file, &text.map_err(system("write the state in", &self.dir))?)
     }
 
-    /// Removes all that is remembered, for good, but the networks of this host: they are no cluster's.
+    /// Removes all that is remembered, for good, but the networks of this host: they are no cluster's. What else lies in
+    /// the directory is not the daemon's to remove.
     pub fn forget(&self) -> Result<(), StateError> {
         let doing = || system("empty the state directory", &self.dir);
         for entry in fs::read_dir(&self.dir).map_err(doing())? {
             let entry = entry.map_err(doing())?;
-            let stays = ["lock", local::FILE].iter().any(|name| entry.file_name() == *name);
-            if stays {
-                continue;
+            let name = entry.file_name();
+            let named = [STATE, store::FILE].iter().chain(&FILES).any(|file| name == *file);
+            let unfinished =
+                [TEMPORARY, store::TEMPORARY].iter().any(|start| name.to_string_lossy().starts_with(start));
+            if named || unfinished {
+                fs::remove_file(entry.path()).map_err(doing())?;
             }
-            let path = entry.path();
-            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-            removed.map_err(doing())?;
         }
         Ok(())
     }
@@ -266,14 +274,19 @@ impl StateDir {
 
     /// Replaces another file of the directory.
     pub fn write<T: Serialize>(&self, name: &str, value: &T) -> Result<(), StateError> {
+        self.prepare_as(name, value)?.commit()
+    }
+
+    /// As [`StateDir::prepare`], for another file of the directory.
+    pub fn prepare_as<T: Serialize>(&self, name: &str, value: &T) -> Result<Prepared<'_>, StateError> {
         let file = self.dir.join(name);
         let text = serde_json::to_vec(value).map_err(io::Error::from).map_err(system("write", &file))?;
-        self.prepare_file(&file, &text)?.commit()
+        self.prepare_file(&file, &text)
     }
 
     fn prepare_file(&self, file: &Path, text: &[u8]) -> Result<Prepared<'_>, StateError> {
         let doing = || system("write the state in", &self.dir);
-        let mut temporary = tempfile::NamedTempFile::with_prefix_in(".state-", &self.dir).map_err(doing())?;
+        let mut temporary = tempfile::NamedTempFile::with_prefix_in(TEMPORARY, &self.dir).map_err(doing())?;
         temporary.write_all(text).and_then(|()| temporary.as_file().sync_all()).map_err(doing())?;
         Ok(Prepared { dir: self, file: file.to_owned(), temporary })
     }
@@ -355,6 +368,23 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         assert_eq!(fs::metadata(&dir.dir).unwrap().permissions().mode() & 0o777, 0o700);
         assert_eq!(fs::metadata(&dir.file).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn what_is_not_the_daemons_is_left_where_it_is() {
+        let base = tempfile::tempdir().unwrap();
+        let dir = StateDir::open(base.path()).unwrap();
+        dir.save(&sample()).unwrap();
+        for name in ["objects.json", "roster.json", "denied.json", "blocks.json", "docker.json", "local.json"] {
+            fs::write(base.path().join(name), "{}").unwrap();
+        }
+        fs::write(base.path().join(".state-x1"), "half").unwrap();
+        fs::write(base.path().join("weft.toml"), "").unwrap();
+        fs::create_dir(base.path().join("photos")).unwrap();
+        dir.forget().unwrap();
+        let mut names: Vec<_> = fs::read_dir(base.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["local.json", "lock", "photos", "weft.toml"]);
     }
 
     #[test]

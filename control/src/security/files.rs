@@ -19,6 +19,8 @@ use super::key::NodeKey;
 
 const NODE_FILE: &str = "node.pem";
 const CA_FILE: &str = "ca.pem";
+/// How files begin that are not yet one of these.
+const TEMPORARY: &str = ".key-";
 const KEY: &str = "PRIVATE KEY";
 const CERTIFICATE: &str = "CERTIFICATE";
 
@@ -134,10 +136,25 @@ impl KeyFiles {
         }
     }
 
+    /// Removes the files, for good, and the directory if there is nothing else in it.
+    pub fn remove(&self) -> Result<(), FileError> {
+        for entry in fs::read_dir(&self.dir).map_err(system("read the directory", &self.dir))?.flatten() {
+            let name = entry.file_name();
+            let ours = name == NODE_FILE || name == CA_FILE || name.to_string_lossy().starts_with(TEMPORARY);
+            if ours && let Err(error) = fs::remove_file(entry.path()) {
+                return Err(system("remove", &entry.path())(error));
+            }
+        }
+        match fs::remove_dir(&self.dir) {
+            Err(error) if error.kind() != io::ErrorKind::DirectoryNotEmpty => Err(system("remove", &self.dir)(error)),
+            _ => Ok(()),
+        }
+    }
+
     fn replace(&self, name: &str, text: &str) -> Result<(), FileError> {
         let file = self.dir.join(name);
         // A temporary file has mode 0600 from its first moment on, and is removed if it does not become the file.
-        let temporary = tempfile::NamedTempFile::with_prefix_in(".key-", &self.dir);
+        let temporary = tempfile::NamedTempFile::with_prefix_in(TEMPORARY, &self.dir);
         let mut temporary = temporary.map_err(system("write in", &self.dir))?;
         let written = temporary.write_all(text.as_bytes()).and_then(|()| temporary.as_file().sync_all());
         written.map_err(system("write in", &self.dir))?;

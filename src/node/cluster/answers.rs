@@ -223,6 +223,12 @@ impl Node {
         tokio::time::sleep(FAREWELL).await;
         Ok(())
     }
+
+    /// Removes all that this node has of the cluster from its disk. The caller has the turn.
+    pub(in crate::node) fn forget_cluster(&self) -> Result<(), NodeError> {
+        self.dir.forget()?;
+        Ok(self.cluster()?.files.remove()?)
+    }
 }
 
 impl Membership {

@@ -44,6 +44,7 @@ use weft_control::security::trust::Trust;
 pub(super) use self::core::Core;
 use self::peers::Channels;
 use self::sessions::Sessions;
+pub(super) use self::store::FILES;
 use self::streams::Streams;
 
 /// A node's membership.

@@ -18,6 +18,9 @@ const ROSTER: &str = "roster.json";
 const DENIED: &str = "denied.json";
 const BLOCKS: &str = "blocks.json";
 
+/// All of them.
+pub(in crate::node) const FILES: [&str; 4] = [OBJECTS, ROSTER, DENIED, BLOCKS];
+
 /// An object as it is remembered: what it says is kept octet by octet. Others compare it, and read in it what this
 /// version does not know.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -5,7 +5,7 @@ use weft_control::local::{Driver, LocalError, LocalNetwork};
 use weft_proto::{request, v1};
 use weft_vtep::addr::Mac;
 
-use super::{Live, Tables};
+use super::{FILE, Live, Tables};
 use crate::drivers;
 use crate::node::locate::{alias, device_in};
 use crate::node::state::Endpoint;
@@ -58,9 +58,12 @@ impl Node {
             space.release(id);
             name.clone_from(&network.name);
         }
-        // A full disk shows before the interface is touched.
-        self.remember_local(tables)?;
+        // A full disk shows before the interface is touched. It is forgotten last: else a crash between the two would leave
+        // an interface that nobody knows of, with an address that the next one gets.
+        let prepared = self.dir.prepare_as(FILE, &tables.saved())?;
         unplug(&endpoint);
+        prepared.commit()?;
+        *self.local.tables_mut() = tables;
         info!(endpoint = endpoint.id, "detached");
         let mut shown = crate::node::api::endpoint_to_wire(&endpoint, &name, false);
         shown.mac = wire_mac(endpoint.mac);

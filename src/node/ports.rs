@@ -5,7 +5,6 @@
 //! [`Node::take_back`] removes it wherever it is. [`Node::lease`] is for the addresses that an engine asks for before
 //! it makes an endpoint, [`Node::keep`] for those that it keeps for itself.
 
-use std::collections::HashSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -17,7 +16,7 @@ use weft_vtep::io::Tap;
 
 use super::endpoints::{device, super_frame};
 use super::locate::{OWN, alias, lasting_path, locate};
-use super::reconcile::inhabited_namespaces;
+use super::reconcile::Inhabited;
 use super::state::{Endpoint, Lent};
 use super::tables::{Live, Port};
 use super::{Node, NodeError, new_id};
@@ -188,15 +187,22 @@ impl Node {
         tables.endpoints.values().map(|live| &live.endpoint).filter(|e| e.lent.is_some()).cloned().collect()
     }
 
-    /// Lent endpoints that nothing uses: in whose sandbox no process is, or whose device is gone, or still waits.
+    /// Lent endpoints that nothing uses: in whose sandbox no process is, or whose device is gone, or still waits. None are
+    /// where it cannot be seen which sandboxes are used.
     pub(crate) fn unused_lent(&self) -> Vec<Endpoint> {
         let lent: Vec<_> = self.tables().endpoints.values().filter(|l| l.endpoint.lent.is_some()).cloned().collect();
-        let home = Netns::current().map(|home| home.identity()).ok();
-        let inhabited = if lent.is_empty() { HashSet::new() } else { inhabited_namespaces() };
+        if lent.is_empty() {
+            return Vec::new();
+        }
+        let (Ok(home), Ok(Inhabited { seen, hidden: false })) = (Netns::current(), Inhabited::look()) else {
+            return Vec::new();
+        };
         let used = |live: &Live| {
             let place = live.endpoint.netns_identity;
-            let alive = live.port.is_some_and(|port| self.vtep.port_alive(port.id));
-            alive && Some(place) != home && inhabited.contains(&place)
+            // A container whose device is there is one, also where the device could not be opened again.
+            let there =
+                || live.port.is_some_and(|port| self.vtep.port_alive(port.id)) || locate(&live.endpoint).is_ok();
+            place != home.identity() && seen.contains(&place) && there()
         };
         lent.into_iter().filter(|live| !used(live)).map(|live| live.endpoint).collect()
     }
@@ -204,6 +210,12 @@ impl Node {
     /// Whether the device of a lent endpoint was last seen in the node's own namespace.
     pub(crate) fn waits(&self, endpoint: &Endpoint) -> bool {
         Netns::current().is_ok_and(|home| home.identity() == endpoint.netns_identity)
+    }
+
+    /// Whether the endpoint's device is there and open.
+    pub(crate) fn is_plugged(&self, id: &str) -> bool {
+        let port = self.tables().endpoints.get(id).and_then(|live| live.port);
+        port.is_some_and(|port| self.vtep.port_alive(port.id))
     }
 
     /// The network with this name, id, or beginning of an id.

@@ -6,6 +6,7 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
@@ -27,12 +28,13 @@ impl Node {
         if candidates.is_empty() {
             return;
         }
-        let inhabited = if candidates.iter().any(pins) { inhabited_namespaces() } else { HashSet::new() };
+        let inhabited = if candidates.iter().any(pins) { Inhabited::look() } else { Ok(Inhabited::default()) };
+        let Ok(inhabited) = inhabited else { return };
         for live in candidates {
             let Some(port) = live.port else { continue };
             let endpoint = &live.endpoint;
             let known = || identity_at(&endpoint.netns) == Some(endpoint.netns_identity);
-            let abandoned = pins(&live) && !inhabited.contains(&endpoint.netns_identity) && !known();
+            let abandoned = pins(&live) && !inhabited.seen.contains(&endpoint.netns_identity) && !known();
             if self.vtep.port_alive(port.id) && !abandoned {
                 continue;
             }
@@ -53,9 +55,28 @@ fn pins(live: &Live) -> bool {
 }
 
 /// The network namespaces that some process is in.
-pub(super) fn inhabited_namespaces() -> HashSet<Identity> {
-    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    processes.filter_map(|process| identity_at(&process.path().join("ns/net"))).collect()
+#[derive(Debug, Default)]
+pub(super) struct Inhabited {
+    /// Those that were seen.
+    pub(super) seen: HashSet<Identity>,
+    /// There are processes whose namespace is not shown: that takes CAP_SYS_PTRACE.
+    pub(super) hidden: bool,
+}
+
+impl Inhabited {
+    pub(super) fn look() -> io::Result<Inhabited> {
+        let mut inhabited = Inhabited::default();
+        for process in fs::read_dir("/proc")? {
+            match fs::metadata(process?.path().join("ns/net")) {
+                Ok(meta) => drop(inhabited.seen.insert(Identity { dev: meta.dev(), inode: meta.ino() })),
+                // It has ended meanwhile, or is none.
+                Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
+                Err(error) if error.raw_os_error() == Some(nix::libc::ESRCH) => {}
+                Err(_) => inhabited.hidden = true,
+            }
+        }
+        Ok(inhabited)
+    }
 }
 
 pub(super) fn identity_at(path: &Path) -> Option<Identity> {

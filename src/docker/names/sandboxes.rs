@@ -43,7 +43,8 @@ impl Resolvers {
         let mut wanted: HashMap<Identity, (PathBuf, Vec<Scope>)> = HashMap::new();
         for endpoint in driver.node.lent_endpoints() {
             let expected = driver.expected().get(&endpoint.id).cloned();
-            if expected.is_none() && driver.node.waits(&endpoint) {
+            // Of a lost one the sandbox is, too: by now its namespace's number may be another's.
+            if expected.is_none() && (driver.node.waits(&endpoint) || !driver.node.is_plugged(&endpoint.id)) {
                 continue;
             }
             if let Ok(network) = driver.node.network(&endpoint.network) {

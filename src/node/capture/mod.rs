@@ -78,17 +78,13 @@ impl Node {
             "" => None,
             text => Some(text.parse().map_err(|error| NodeError::Filter(format!("{error}")))?),
         };
+        let reference = asked.network.map(|network| request::reference(network, "network")).transpose()?;
+        // Before the tables are held: it reads them as well, and a writer that waits lets no second reader in.
+        if let Some(reference) = reference.as_ref().filter(|reference| self.local_network(reference).is_some()) {
+            return Err(NodeError::CaptureLocal(reference.clone()));
+        }
         let tables = self.tables();
-        let network: Option<Network> = match asked.network {
-            None => None,
-            Some(network) => {
-                let reference = request::reference(network, "network")?;
-                if self.local_network(&reference).is_some() {
-                    return Err(NodeError::CaptureLocal(reference));
-                }
-                Some(tables.network(&reference)?.clone())
-            }
-        };
+        let network: Option<Network> = reference.map(|reference| tables.network(&reference).cloned()).transpose()?;
         let endpoint = asked.endpoint.map(|endpoint| request::reference(endpoint, "endpoint")).transpose()?;
         let endpoint = endpoint.map(|reference| tables.find_endpoint(&reference)).transpose()?.map(|l| &l.endpoint);
         if let (Some(endpoint), Some(network)) = (endpoint, &network)

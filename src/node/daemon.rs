@@ -146,14 +146,17 @@ async fn serve_docker(node: &Arc<Node>, config: &Config) -> Result<Option<docker
 
 fn start_vtep(identity: &Identity, config: &Config) -> Result<Vtep> {
     let (local, port) = (identity.advertise, identity.vxlan_port);
-    Vtep::start(VtepConfig { local, port, workers: config.workers }).map_err(|error| {
-        let advice = match &error {
-            StartError::NoSuchAddress { .. } => "; give one of this host's with --advertise",
-            StartError::PortTaken { .. } => "; end that program, or choose another port with --vxlan-port",
-            StartError::System { source, .. } => device_advice(source),
-        };
-        anyhow::anyhow!("{error}{advice}")
-    })
+    Vtep::start(VtepConfig { local, port, workers: config.workers }).map_err(|error| not_started(&error))
+}
+
+/// Why there is no VTEP, and what to do.
+pub(super) fn not_started(error: &StartError) -> anyhow::Error {
+    let advice = match error {
+        StartError::NoSuchAddress { .. } => "; give one of this host's with --advertise",
+        StartError::PortTaken { .. } => "; end that program, or choose another port with --vxlan-port",
+        StartError::System { error, .. } => device_advice(error),
+    };
+    anyhow::anyhow!("{error}{advice}")
 }
 
 /// Answers on the socket until the sender is dropped.

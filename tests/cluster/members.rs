@@ -16,6 +16,11 @@ fn a_node_leaves_when_it_has_no_endpoints() {
     for n in [0, 1] {
         eventually("the others know who has left", || cluster.state(n, 2) == "left");
     }
+    // Nothing is sealed for it any more, nor asked of the path to it: who gets its address is another.
+    let left = text(&cluster.lab.hosts[2].address.to_string().into());
+    let sessions = cluster.json(0, "status")["sessions"].clone();
+    let of = |session: &serde_json::Value| session.to_string().contains("node3") || session.to_string().contains(&left);
+    assert!(!sessions.as_array().unwrap().iter().any(of), "{sessions}");
     // The daemon has ended by itself, and well.
     assert!(cluster.daemons[2].take().unwrap().stop().unwrap().success());
     cluster.converge();
@@ -34,6 +39,11 @@ fn a_node_leaves_when_it_has_no_endpoints() {
         cluster.ping_soon(n, cluster.container(2).ip6());
     }
     cluster.ping_all(&[0, 1, 2]);
+    for n in [0, 1, 2] {
+        let peers: Vec<_> = cluster.json(n, "status")["sessions"].as_array().unwrap().clone();
+        let names: std::collections::BTreeSet<_> = peers.iter().map(|session| text(&session["peer"])).collect();
+        assert_eq!(names.len(), 2, "{peers:?}");
+    }
 }
 
 #[test]

@@ -39,6 +39,55 @@ fn a_token_is_good_for_as_many_nodes_as_it_says() {
     cluster.converge();
 }
 
+/// What is in the way on the newcomer's own host is said before the token is used up.
+#[test]
+fn a_join_that_cannot_be_costs_no_use() {
+    privileged!();
+    let mut cluster = Cluster::begun(LabSpec::new(2));
+    let token = text(&cluster.json(0, "token create --uses 1")["token"]);
+    let ports = [("4789", "--vxlan-port"), ("7956", "--control-port")];
+    let taken = cluster.host(1).netns.run(|| {
+        let address = cluster.host(1).address;
+        (std::net::UdpSocket::bind((address, 4789)).unwrap(), std::net::TcpListener::bind((address, 7956)).unwrap())
+    });
+    let (udp, tcp) = taken.unwrap();
+    let said = refused(&cluster, 1, 0, &token);
+    assert!(said.contains(ports[0].0) && said.contains(ports[0].1), "{said}");
+    drop(udp);
+    let said = refused(&cluster, 1, 0, &token);
+    assert!(said.contains(ports[1].0) && said.contains(ports[1].1), "{said}");
+    drop(tcp);
+    cluster.join(1, 0, &token);
+    cluster.converge();
+}
+
+/// Whoever is no signer any more takes the CA's secret along: another CA follows. Members have its certificates at once.
+#[test]
+fn a_token_of_now_is_good_on_every_member_after_one_ca_has_followed_another() {
+    privileged!();
+    let mut cluster = Cluster::begun(LabSpec::new(4));
+    let first = cluster.token(0);
+    for n in [1, 2] {
+        cluster.join(n, 0, &first);
+    }
+    cluster.converge();
+    for n in [0, 1, 2] {
+        let signs = |of: usize| cluster.json(n, "members")[of]["signer"] == true;
+        eventually("all are signers", || (0..3).all(signs));
+    }
+    cluster.json(0, "signer rm node2");
+    cluster.json(0, "signer rm node3");
+    for n in [0, 1, 2] {
+        eventually("it has a certificate of the CA in force", || cluster.events(n).contains(&"renewed".to_owned()));
+    }
+    let token = cluster.token(0);
+    for at in [0, 1, 2] {
+        cluster.join(3, at, &token);
+        cluster.json(3, "leave");
+        assert!(cluster.daemons[3].take().unwrap().stop().unwrap().success());
+    }
+}
+
 #[test]
 fn a_token_ends_with_its_time_or_when_it_is_revoked() {
     privileged!();

@@ -34,6 +34,20 @@ fn up_and_down(host: &Host, flags: &str) {
     assert!(child.wait().unwrap().success());
 }
 
+/// A cluster that nobody has a token of is none.
+#[test]
+fn a_token_file_that_cannot_be_written_is_refused_before_there_is_a_cluster() {
+    privileged!();
+    let lab = Lab::build(LabSpec::new(2)).unwrap();
+    let host = &lab.hosts[0];
+    let flags = "--bootstrap --advertise 192.0.2.1 --state-dir /run/new --socket /run/new.sock --token-out";
+    let said = up_refused(host, &format!("{flags} /run/nowhere/token"));
+    assert!(said.contains("/run/nowhere") && said.contains("--token-out") && !said.contains(".weft-token"), "{said}");
+    let left = || fs::exists("/run/new/state.json").unwrap() || fs::exists("/run/new/keys/node.pem").unwrap();
+    assert!(!host.run(left).unwrap(), "it had become a member");
+    up_and_down(host, &format!("{flags} /run/token"));
+}
+
 const ELSEWHERE: &str = "--standalone --state-dir /run/other --socket /run/other.sock";
 
 #[test]

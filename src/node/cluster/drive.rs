@@ -21,6 +21,9 @@ use super::trusted::appointment;
 use super::{Membership, store};
 use crate::node::Node;
 
+/// How far apart members ask for certificates of a new CA.
+const EACH: Duration = Duration::from_millis(10);
+
 /// What is to be written to disk.
 #[derive(Debug, Default)]
 pub(super) struct Unsaved {
@@ -77,7 +80,13 @@ impl Node {
                     }
                     // `weft leave` ends the daemon when it has cleared up.
                     Output::Left => {}
-                    Output::MemberChanged(member) => membership.share_key(&member),
+                    Output::MemberChanged(member) => {
+                        // Its id is over: who comes to its address is another, with sessions of its own.
+                        if member.state == State::Left {
+                            self.end_sessions(&membership, member.node);
+                        }
+                        membership.share_key(&member);
+                    }
                 }
             }
             if !updates.is_empty() {
@@ -147,15 +156,19 @@ impl Node {
         membership.core.tell(Input::Put(weft_control::table::Key::Node, value));
     }
 
-    /// Renews the certificate at half of its life.
+    /// Renews the certificate at half of its life, and when another CA is in force: who holds a token of that one alone
+    /// accepts no certificate that is many CAs old.
     pub(in crate::node) async fn renew(self: Arc<Self>) {
         let Some(membership) = self.membership.clone() else { return };
         loop {
             let credentials = membership.trust.credentials();
             let wait = credentials.renew_in(SystemTime::now());
             if !wait.is_zero() {
-                // Not all at once: a suspended host's clock jumps.
-                sleep(wait.min(Duration::from_secs(3600))).await;
+                tokio::select! {
+                    // Not all at once: a suspended host's clock jumps.
+                    () = sleep(wait.min(Duration::from_secs(3600))) => {}
+                    () = membership.ca_changed.notified() => sleep(membership.after_a_change()).await,
+                }
                 continue;
             }
             match self.renewed(&membership).await {
@@ -297,6 +310,15 @@ impl Node {
         for conflict in membership.tick_blocks(self) {
             self.events.record("address_conflict", conflict);
         }
+    }
+}
+
+impl Membership {
+    /// How long a member waits before it asks for a certificate of a new CA: the signers fetch its key first, and all
+    /// members ask.
+    fn after_a_change(&self) -> Duration {
+        let members = self.core.look(|cluster| cluster.members().count());
+        Duration::from_secs(1) + EACH * rand::random_range(0..=members as u32)
     }
 }
 

@@ -1,12 +1,14 @@
 //! How a node becomes a member of a cluster, and one again after a restart.
 
 use std::collections::{HashMap, HashSet};
-use std::net::SocketAddr;
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use tempfile::NamedTempFile;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tonic::service::Routes;
@@ -26,6 +28,7 @@ use weft_control::transport::serve;
 use weft_proto::v1;
 use weft_proto::v1::clock_server::ClockServer;
 use weft_proto::v1::cluster_server::ClusterServer;
+use weft_vtep::io::StartError;
 use weft_vtep::seal::suite::Suite;
 
 use super::admission::Desk;
@@ -38,6 +41,7 @@ use super::trusted::{appointment, ca_object, key_files};
 use super::{Membership, store};
 use crate::node::Node;
 use crate::node::config::{Config, Start};
+use crate::node::daemon::not_started;
 use crate::node::state::{Identity, StateDir};
 
 /// How long the token of `--token-out` is good, and that of `weft token create` unless another time is said.
@@ -73,7 +77,11 @@ pub(in crate::node) async fn enter(
             let authority = files.authority()?;
             Ok((identity, Entry { credentials, authority, saved, first: Vec::new(), fresh: false }))
         }
-        (Start::Bootstrap { .. }, ..) => bootstrap(config.identity(remembered, None)?),
+        (Start::Bootstrap { token_out }, ..) => {
+            // Before there is a cluster that nobody has a token of.
+            token_out.as_deref().map(new_token_file).transpose()?;
+            bootstrap(config.identity(remembered, None)?)
+        }
         (Start::Join { host, token_file }, ..) => joined(config, remembered, host, token_file).await,
         _ => bail!(
             "{} remembers a member of a cluster, but not its secrets: join anew with --join HOST --token-file F",
@@ -127,7 +135,37 @@ fn towards(config: &Config, remembered: Option<&Identity>, address: SocketAddr) 
         "this node's tunnel address {} is of another address family than {address}, where it is to join",
         identity.advertise
     );
+    check_ports(&identity)?;
     Ok(identity)
+}
+
+/// A join uses a token up: what this host itself would refuse afterwards is asked before.
+fn check_ports(identity: &Identity) -> Result<()> {
+    let (address, port) = (identity.advertise, identity.vxlan_port);
+    if let Err(error) = UdpSocket::bind((address, port)) {
+        match error.kind() {
+            ErrorKind::AddrInUse => return Err(not_started(&StartError::PortTaken { address, port })),
+            ErrorKind::AddrNotAvailable => return Err(not_started(&StartError::NoSuchAddress { address })),
+            // The VTEP says it better, if it meets it.
+            _ => {}
+        }
+    }
+    let taken = TcpListener::bind((address, identity.control_port)).is_err_and(|e| e.kind() == ErrorKind::AddrInUse);
+    ensure!(
+        !taken,
+        "TCP port {} on {address} is taken by another program; end it, or choose another port with --control-port",
+        identity.control_port
+    );
+    Ok(())
+}
+
+/// A file beside `path`, which is to become it: only its owner reads it.
+fn new_token_file(path: &Path) -> Result<NamedTempFile> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    NamedTempFile::with_prefix_in(".weft-token-", dir).map_err(|error| {
+        let why = if dir.is_dir() { error.kind().to_string() } else { format!("{} is no directory", dir.display()) };
+        anyhow!("cannot write the join token to {}: {why}; choose another file with --token-out", path.display())
+    })
 }
 
 async fn join_at(address: SocketAddr, identity: &Identity, token: &Token) -> Result<Joined> {
@@ -217,6 +255,7 @@ impl Entry {
             registry: Mutex::new(Registry::new()),
             unreadable: Mutex::new(HashSet::new()),
             networks_changed: tokio::sync::Notify::new(),
+            ca_changed: tokio::sync::Notify::new(),
             unsaved: super::drive::Unsaved::default(),
         };
         membership.evict_all();
@@ -284,9 +323,8 @@ impl Node {
     pub(in crate::node) fn write_token(&self, path: &Path) -> Result<()> {
         use std::io::Write;
         let token = self.new_token(TOKEN_LIFE, None)?.0.to_string();
-        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let what = || format!("cannot write the join token to {}", path.display());
-        let mut file = tempfile::NamedTempFile::with_prefix_in(".weft-token-", dir).with_context(what)?;
+        let mut file = new_token_file(path)?;
         file.write_all(token.as_bytes()).and_then(|()| file.write_all(b"\n")).with_context(what)?;
         file.as_file().sync_all().with_context(what)?;
         file.persist(path).with_context(what)?;

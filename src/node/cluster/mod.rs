@@ -67,6 +67,8 @@ pub struct Membership {
     unreadable: Mutex<HashSet<String>>,
     /// The cluster's networks may have changed.
     networks_changed: Notify,
+    /// Another CA may be in force.
+    ca_changed: Notify,
     /// Something is to be written to disk.
     unsaved: drive::Unsaved,
 }

@@ -151,6 +151,7 @@ impl Node {
             Ok(false) => {}
             Ok(true) => {
                 self.save_secrets(membership);
+                membership.ca_changed.notify_one();
                 self.events.record("ca_changed", "the cluster's CA certificates have changed".to_owned());
             }
             Err(error) => {
@@ -166,6 +167,7 @@ impl Node {
             NodeError::SameCa
         })?;
         self.save_secrets(membership);
+        membership.ca_changed.notify_one();
         Ok(())
     }
 

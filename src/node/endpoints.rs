@@ -224,8 +224,8 @@ fn delete_left_over(endpoint: &Endpoint) {
     }
 }
 
-pub(super) fn device(doing: impl Into<String>, source: std::io::Error) -> NodeError {
-    NodeError::Device { doing: doing.into(), source }
+pub(super) fn device(doing: impl Into<String>, error: std::io::Error) -> NodeError {
+    NodeError::Device { doing: doing.into(), error }
 }
 
 /// The largest super-frame that an endpoint of the network should hand over.

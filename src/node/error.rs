@@ -194,12 +194,12 @@ pub enum NodeError {
     #[error("{0}")]
     Kept(String),
     /// The device cannot be made or changed.
-    #[error("cannot {doing}: {source}{}", device_advice(.source))]
+    #[error("cannot {doing}: {error}{}", device_advice(.error))]
     Device {
         /// What was being done.
         doing: String,
         /// What the system said.
-        source: io::Error,
+        error: io::Error,
     },
 }
 

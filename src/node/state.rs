@@ -162,14 +162,14 @@ pub enum StateError {
         found: u64,
     },
     /// The system refused something.
-    #[error("cannot {doing} {}: {source}{}", .path.display(), advice(.source))]
+    #[error("cannot {doing} {}: {error}{}", .path.display(), advice(.error))]
     System {
         /// What was being done.
         doing: &'static str,
         /// To which file.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        error: io::Error,
     },
 }
 
@@ -183,7 +183,7 @@ fn advice(error: &io::Error) -> &'static str {
 }
 
 fn system<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> StateError + 'a {
-    move |source| StateError::System { doing, path: path.to_owned(), source }
+    move |error| StateError::System { doing, path: path.to_owned(), error }
 }
 
 /// The state directory, locked for this process.
@@ -205,7 +205,7 @@ impl StateDir {
                 let holder = pid.map(|pid| format!(" (process {pid})")).unwrap_or_default();
                 StateError::InUse { dir: dir.to_owned(), holder }
             }
-            LockError::System(source) => system("lock", &path)(source),
+            LockError::System(error) => system("lock", &path)(error),
         })?;
         Ok(StateDir { dir: dir.to_owned(), file: dir.join(STATE), _lock: lock })
     }

@@ -119,6 +119,9 @@ fn an_endpoint_is_shown_by_attach_inspect_and_fdb() {
     let entry = json!([{"network": "blue", "vni": 5000, "mac": "02:00:00:00:00:01", "kind": "local", "port": id}]);
     assert_eq!(node.json("fdb"), entry);
     assert_eq!(node.json("fdb blue"), entry);
+    let neighbor = json!([{"network": "blue", "vni": 5000, "ip": "10.1.0.1", "mac": "02:00:00:00:00:01", "node": "node1",
+                           "vtep": "192.0.2.1"}]);
+    assert_eq!((node.json("neigh"), node.json("neigh blue")), (neighbor.clone(), neighbor));
     node.text("network create green --plain");
     assert_eq!(node.json("fdb green"), json!([]));
     assert!(node.text("fdb").lines().nth(1).unwrap().contains("02:00:00:00:00:01"));

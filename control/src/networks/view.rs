@@ -11,9 +11,6 @@ use crate::network::Network;
 /// What stands between the name and the id of a network that had to give its name up.
 pub(super) const RENAMED: char = '~';
 
-/// How much of the id a new name shows at first.
-const SHOWN: usize = 12;
-
 /// The networks by id, each with its own name and VNI. They come in with the clock of their last write.
 pub(super) fn view<'a>(objects: impl Iterator<Item = (u64, &'a Network)>) -> BTreeMap<String, Network> {
     let mut objects: Vec<_> = objects.collect();
@@ -38,12 +35,11 @@ pub(super) fn view<'a>(objects: impl Iterator<Item = (u64, &'a Network)>) -> BTr
 }
 
 fn other_name(network: &Network, names: &mut HashSet<String>) -> String {
-    let short = network.id.get(..SHOWN).unwrap_or(&network.id);
     // Short enough to be named in a request.
-    let kept = network.name.get(..limits::NAME_BYTES - 1 - SHOWN).unwrap_or(&network.name);
-    // Ids are unique, so the second is free if the first is not.
-    let [name, longer] = [short, &network.id].map(|id| format!("{kept}{RENAMED}{id}"));
-    let name = if names.contains(&name) { longer } else { name };
+    let room = limits::NAME_BYTES.saturating_sub(1 + network.id.len());
+    let kept = network.name.get(..room).unwrap_or(&network.name);
+    // Ids are unique, and no name that a user gives has the sign.
+    let name = format!("{kept}{RENAMED}{}", network.id);
     names.insert(name.clone());
     name
 }

@@ -56,14 +56,14 @@ pub enum FileError {
         mode: u32,
     },
     /// The system refused something.
-    #[error("cannot {doing} {}: {source}{}", .path.display(), advice(.source))]
+    #[error("cannot {doing} {}: {error}{}", .path.display(), advice(.error))]
     System {
         /// What was to be done.
         doing: &'static str,
         /// To what.
         path: PathBuf,
         /// What the system says.
-        source: io::Error,
+        error: io::Error,
     },
 }
 
@@ -77,7 +77,7 @@ fn advice(error: &io::Error) -> &'static str {
 }
 
 fn system<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> FileError + 'a {
-    move |source| FileError::System { doing, path: path.to_owned(), source }
+    move |error| FileError::System { doing, path: path.to_owned(), error }
 }
 
 impl KeyFiles {

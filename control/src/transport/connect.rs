@@ -62,12 +62,12 @@ pub enum ConnectError {
         reason: String,
     },
     /// Something else goes wrong in the handshake.
-    #[error("no TLS connection to {address}: {source}; check that it is weft's control port")]
+    #[error("no TLS connection to {address}: {error}; check that it is weft's control port")]
     Tls {
         /// Where.
         address: SocketAddr,
         /// What TLS says.
-        source: io::Error,
+        error: io::Error,
     },
 }
 
@@ -140,7 +140,7 @@ pub(crate) async fn handshake(
     let tcp = TcpStream::connect(address).await.map_err(|error| ConnectError::Unreachable { address, error })?;
     // A small frame must not wait for the acknowledgement of another. Fails only on a socket that is gone.
     let _ = tcp.set_nodelay(true);
-    let explain = |source| explain(address, source);
+    let explain = |error| explain(address, error);
     let mut tls = TlsConnector::from(config).connect(server_name(), tcp).await.map_err(explain)?;
     let mut early = vec![0; 1024];
     let length = tls.read(&mut early).await.map_err(explain)?;
@@ -151,9 +151,9 @@ pub(crate) async fn handshake(
     Ok((TlsStream::Client(tls), early.into()))
 }
 
-fn explain(address: SocketAddr, source: io::Error) -> ConnectError {
-    let tls = source.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    let Some(rustls::Error::AlertReceived(alert)) = tls else { return ConnectError::Tls { address, source } };
+fn explain(address: SocketAddr, error: io::Error) -> ConnectError {
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let Some(rustls::Error::AlertReceived(alert)) = tls else { return ConnectError::Tls { address, error } };
     let reason = match alert {
         Alert::CertificateRevoked => "this node was removed from the cluster (`weft members rm`); \
             move its state directory away to join as a new node"

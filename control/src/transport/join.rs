@@ -128,8 +128,8 @@ async fn ask(address: SocketAddr, joiner: &Joiner<'_>) -> Result<v1::JoinRespons
 }
 
 fn not_the_cluster(address: SocketAddr, error: ConnectError) -> JoinError {
-    let ConnectError::Tls { source, .. } = &error else { return error.into() };
-    match source.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+    let ConnectError::Tls { error: tls, .. } = &error else { return error.into() };
+    match tls.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         Some(rustls::Error::InvalidCertificate(why)) => JoinError::NotTheCluster { address, why: why.to_string() },
         _ => error.into(),
     }

@@ -270,13 +270,13 @@ pub struct ShimArgs {
 #[derive(Debug, Args)]
 pub struct DemoArgs {
     /// How many nodes, from 2 to 64
-    #[arg(long, value_name = "N", default_value_t = 3)]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(2..=64))]
     pub nodes: u32,
     /// Do not encrypt
     #[arg(long)]
     pub plain: bool,
     /// How long each throughput is measured
-    #[arg(long, value_name = "S", default_value_t = 3)]
+    #[arg(long, value_name = "S", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub seconds: u32,
 }
 

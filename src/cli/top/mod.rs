@@ -63,10 +63,11 @@ fn seconds(text: &str) -> Result<f64, String> {
 /// Runs it until the user has seen enough.
 pub(super) fn run(global: &Global, args: &TopArgs) -> Result<ExitCode> {
     let terminal = std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
-    if global.json || !(terminal || args.once) {
-        bail!(
-            "weft top is for a terminal: in a script, use --once, or ask `weft --json status`, `members`, `stats` or `fdb`"
-        );
+    if global.json {
+        bail!("weft top prints no JSON: ask `weft --json status`, `members`, `stats` or `fdb`");
+    }
+    if !(terminal || args.once) {
+        bail!("weft top is for a terminal: in a script, use --once, or ask `weft --json status`, `members` or `stats`");
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.context("cannot start the client")?.block_on(async {

@@ -1,16 +1,18 @@
 //! What the user asks and orders about the cluster.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use weft_control::cluster::{Input, Member};
 use weft_control::id::NodeId;
 use weft_control::membership::State;
+use weft_control::network::Network;
 use weft_control::objects::Kind;
 use weft_control::security::ca::CaHash;
 use weft_control::security::token::{Token, TokenRecord};
 use weft_proto::v1;
-use weft_vtep::addr::Vni;
+use weft_vtep::addr::{Mac, Vni};
 
 use super::Membership;
 use super::trusted::{appointment, denial};
@@ -174,12 +176,13 @@ impl Node {
 
     /// Who answers for which address, in one network or in all.
     pub(in crate::node) fn neighbors(&self, only: Option<Vni>) -> Result<Vec<v1::Neighbor>, NodeError> {
-        let membership = self.cluster()?;
+        self.check_ready()?;
+        let Some(membership) = &self.membership else { return Ok(self.own_neighbors(only)) };
         let names: Vec<_> = self.tables().networks.values().map(|n| (n.vni, n.name.clone())).collect();
         let mut neighbors: Vec<_> = membership.core.look(|cluster| {
             let table = cluster.table();
             let all = table.neighbors().filter(|(vni, ..)| only.is_none_or(|asked| asked == *vni));
-            let row = |(vni, ip, mac, node): (Vni, std::net::IpAddr, weft_vtep::addr::Mac, NodeId)| {
+            let row = |(vni, ip, mac, node): (Vni, IpAddr, Mac, NodeId)| {
                 let network = names.iter().find(|(of, _)| *of == vni)?.1.clone();
                 let record = table.node(node);
                 let name = record.map_or_else(|| node.to_string(), |record| record.name.clone());
@@ -201,6 +204,28 @@ impl Node {
         });
         neighbors.sort_by_key(|(vni, ip, _)| (*vni, *ip));
         Ok(neighbors.into_iter().map(|(.., neighbor)| neighbor).collect())
+    }
+
+    /// The addresses of a node that stands alone: those of its own endpoints.
+    fn own_neighbors(&self, only: Option<Vni>) -> Vec<v1::Neighbor> {
+        let tables = self.tables();
+        let mut own: Vec<_> = tables
+            .endpoints
+            .values()
+            .filter_map(|live| Some((tables.network_by_id(&live.endpoint.network)?, &live.endpoint)))
+            .filter(|(network, _)| only.is_none_or(|asked| asked == network.vni))
+            .flat_map(|(network, endpoint)| endpoint.ips.iter().map(move |ip| (network, ip.addr(), endpoint.mac)))
+            .collect();
+        own.sort_by_key(|(network, ip, _)| (network.vni, *ip));
+        let row = |(network, ip, mac): (&Network, IpAddr, Mac)| v1::Neighbor {
+            network: network.name.clone(),
+            vni: network.vni.get(),
+            ip: ip.to_string(),
+            mac: mac.octets().to_vec(),
+            node: self.identity.name.clone(),
+            vtep: self.identity.advertise.to_string(),
+        };
+        own.into_iter().map(row).collect()
     }
 
     /// Says goodbye to the others. The caller ends the daemon and forgets that it was a member.

@@ -73,12 +73,12 @@ pub enum StartError {
         port: u16,
     },
     /// The system refused something.
-    #[error("cannot {doing}: {source}")]
+    #[error("cannot {doing}: {error}")]
     System {
         /// What was being done.
         doing: &'static str,
         /// What the system said.
-        source: io::Error,
+        error: io::Error,
     },
 }
 
@@ -127,7 +127,7 @@ impl Vtep {
     pub fn start(config: VtepConfig) -> Result<Vtep, StartError> {
         sys::cpu::accelerate();
         let (mut vtep, workers) = Self::assemble(&config)?;
-        let system = |doing| move |source| StartError::System { doing, source };
+        let system = |doing| move |error| StartError::System { doing, error };
         let cores = thread::available_parallelism().map_or(1, usize::from);
         // A core to itself pays only where there are cores to spare: else the scheduler places better.
         let pinned = cores > 2 * workers.len();
@@ -149,7 +149,7 @@ impl Vtep {
 
     /// Makes the sockets and the shared state, and what each worker is made of.
     fn assemble(config: &VtepConfig) -> Result<(Vtep, Vec<Parts>), StartError> {
-        let system = |doing| move |source| StartError::System { doing, source };
+        let system = |doing| move |error| StartError::System { doing, error };
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let count = config.workers.unwrap_or(cores / 2).clamp(1, MAX_WORKERS);
         let random = random_bytes().map_err(system("read random bytes"))?;

@@ -40,7 +40,7 @@ fn size_buffers(socket: &Socket) {
 
 /// A pool of `count` sockets on different source ports of `local`. `random` chooses where the search starts.
 pub(super) fn transmit(local: IpAddr, count: usize, random: u16) -> Result<Vec<Socket>, StartError> {
-    let system = |doing| move |source| StartError::System { doing, source };
+    let system = |doing| move |error| StartError::System { doing, error };
     let (first, last) = (*SOURCE_PORTS.start(), *SOURCE_PORTS.end());
     let span = u32::from(last - first) + 1;
     let mut sockets = Vec::with_capacity(count);
@@ -56,14 +56,14 @@ pub(super) fn transmit(local: IpAddr, count: usize, random: u16) -> Result<Vec<S
             Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
                 return Err(StartError::NoSuchAddress { address: local });
             }
-            Err(source) => return Err(StartError::System { doing: "bind a UDP socket", source }),
+            Err(error) => return Err(StartError::System { doing: "bind a UDP socket", error }),
         }
         prepare_transmit(&socket, local).map_err(system("set up a UDP socket"))?;
         sockets.push(socket);
     }
     Err(StartError::System {
         doing: "find free source ports",
-        source: io::Error::new(io::ErrorKind::AddrInUse, "all ports from 49152 to 65535 are taken"),
+        error: io::Error::new(io::ErrorKind::AddrInUse, "all ports from 49152 to 65535 are taken"),
     })
 }
 
@@ -82,14 +82,14 @@ fn prepare_transmit(socket: &Socket, local: IpAddr) -> io::Result<()> {
 
 /// A group of `count` sockets on the VXLAN port of `local`, complete before any of them is read.
 pub(super) fn receive(local: IpAddr, port: u16, count: usize) -> Result<Vec<Socket>, StartError> {
-    let system = |doing| move |source| StartError::System { doing, source };
+    let system = |doing| move |error| StartError::System { doing, error };
     let address = SocketAddr::new(local, port);
     // SO_REUSEPORT would hide a second weft, or any other program that uses it: bind once without.
     let probe = open(local).map_err(system("open a UDP socket"))?;
-    probe.bind(&address.into()).map_err(|source| match source.kind() {
+    probe.bind(&address.into()).map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => StartError::PortTaken { address: local, port },
         io::ErrorKind::AddrNotAvailable => StartError::NoSuchAddress { address: local },
-        _ => StartError::System { doing: "bind the VXLAN port", source },
+        _ => StartError::System { doing: "bind the VXLAN port", error },
     })?;
     drop(probe);
     let mut sockets = Vec::with_capacity(count);

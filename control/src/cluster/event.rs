@@ -140,7 +140,7 @@ impl fmt::Display for Event {
             Event::Usurped { incarnation } => write!(
                 f,
                 "the cluster holds records of this node that it did not write: look for a second daemon with this node's \
-                 identity, or a state directory that was put back; it goes on as incarnation {incarnation}"
+                 identity, a state directory that was put back, or a member that lies; it goes on as incarnation {incarnation}"
             ),
             Event::Incompatible { who, theirs, ours } => write!(
                 f,

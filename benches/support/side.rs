@@ -70,16 +70,16 @@ impl Side {
         let start = vnet_hdr::LEN + self.engine.untag(segment, &mut raw[vnet_hdr::LEN..]);
         let frame = &mut raw[start..];
         let plan = (hdr.gso != Gso::None).then(|| Plan::new(frame, &hdr).expect("a sound super-frame"));
-        let (layout, packet_len) = match &plan {
-            Some(plan) => (*plan.layout(), plan.packet_len()),
+        let (layout, packet_len, count) = match &plan {
+            Some(plan) => (*plan.layout(), plan.packet_len(), plan.count() as u64),
             None => {
                 let layout = Layout::of(frame);
-                (layout, frame.len() - layout.l3)
+                (layout, frame.len() - layout.l3, 1)
             }
         };
-        let partial = hdr.csum.is_some();
+        let (partial, storm) = (hdr.csum.is_some(), &mut self.storm);
         let decision =
-            self.engine.from_port(segment, &self.port, frame, &layout, packet_len, partial, &mut self.storm, self.now);
+            self.engine.from_port(segment, &self.port, frame, &layout, packet_len, partial, storm, count, self.now);
         assert_eq!(decision, Ok(Forward::Vtep(PEER)));
         black_box((self.key.hash(frame, &layout), ecn::encap(layout.tos(frame))));
         let vxlan = vxlan::header(self.vni);

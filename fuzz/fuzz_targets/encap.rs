@@ -48,11 +48,12 @@ fuzz_target!(|data: &[u8]| {
                 Err(_) => continue,
             },
         };
-        let (layout, packet_len) = match &plan {
-            Some(plan) => (*plan.layout(), plan.packet_len()),
-            None => (Layout::of(frame), frame.len() - Layout::of(frame).l3),
+        let (layout, packet_len, count) = match &plan {
+            Some(plan) => (*plan.layout(), plan.packet_len(), plan.count() as u64),
+            None => (Layout::of(frame), frame.len() - Layout::of(frame).l3, 1),
         };
-        match engine.from_port(segment, port, frame, &layout, packet_len, hdr.csum.is_some(), &mut storm, now) {
+        let partial = hdr.csum.is_some();
+        match engine.from_port(segment, port, frame, &layout, packet_len, partial, &mut storm, count, now) {
             Ok(Forward::Port(other)) => {
                 assert!(other != port.id && here.ports[&other].vni == port.vni, "out of the network");
             }

@@ -108,7 +108,7 @@ impl<W: Watch> Engine<W> {
     /// Decides on a frame from a port, untagged already.
     ///
     /// `layout` is the frame's, `packet_len` the bytes of the largest network packet that will come of it (a segment's,
-    /// for a super-frame); `storm` is the port's allowance of flooded frames. `partial` says that the transport checksum
+    /// for a super-frame); `storm` is the port's allowance of flooded frames, `count` of which this one stands for. `partial` says that the transport checksum
     /// is still to be finished, which matters where the MSS is clamped.
     ///
     /// # Errors
@@ -124,6 +124,7 @@ impl<W: Watch> Engine<W> {
         packet_len: usize,
         partial: bool,
         storm: &mut Bucket,
+        count: u64,
         now: Now,
     ) -> Result<Forward, DropReason> {
         if frame.len() < ETH_LEN {
@@ -158,7 +159,7 @@ impl<W: Watch> Engine<W> {
             None => {
                 self.watch.step(Step::Spread);
                 let forward = spread(segment, destination.is_group())?;
-                if storm.allow(now.ns) { Ok(forward) } else { Err(DropReason::StormLimit) }
+                if storm.allow_all(now.ns, count) { Ok(forward) } else { Err(DropReason::StormLimit) }
             }
         }
     }

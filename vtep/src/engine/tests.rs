@@ -57,9 +57,9 @@ fn from_port(engine: &mut Engine, view: &View<()>, number: u32, frame: &[u8]) ->
     let len = frame.len().saturating_sub(layout.l3);
     let (mut dry, mut copy, mut bucket) = (Engine::watched(1, Dry::default()), frame.clone(), storm);
     let rows = segment.fdb.rows();
-    let foreseen = dry.from_port(segment, &segment.ports[0], &mut copy, &layout, len, false, &mut bucket, now);
+    let foreseen = dry.from_port(segment, &segment.ports[0], &mut copy, &layout, len, false, &mut bucket, 1, now);
     assert_eq!(segment.fdb.rows(), rows, "a dry run changes nothing");
-    let decision = engine.from_port(segment, &segment.ports[0], &mut frame, &layout, len, false, &mut storm, now);
+    let decision = engine.from_port(segment, &segment.ports[0], &mut frame, &layout, len, false, &mut storm, 1, now);
     // How many stations may still be announced is not asked in a dry run.
     if decision != Err(DropReason::StationLimit) {
         assert_eq!((foreseen, copy), (decision, frame), "a dry run comes to the same");
@@ -114,7 +114,7 @@ fn short_large_and_flooded_frames_from_a_port_end() {
     let (mut flood, mut storm) = (frame(Mac::BROADCAST, HERE), Bucket::new(1, 3));
     let layout = Layout::of(&flood);
     let now = Now { ns: 1, s: 1 };
-    let mut go = || engine.from_port(segment, &segment.ports[0], &mut flood, &layout, 46, false, &mut storm, now);
+    let mut go = || engine.from_port(segment, &segment.ports[0], &mut flood, &layout, 46, false, &mut storm, 1, now);
     assert_eq!((go(), go(), go()), (Ok(Forward::Flood), Ok(Forward::Flood), Ok(Forward::Flood)));
     assert_eq!(go(), Err(DropReason::StormLimit));
 }

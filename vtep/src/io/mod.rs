@@ -28,7 +28,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tracing::warn;
 
@@ -241,7 +241,7 @@ impl Vtep {
     }
 
     /// Removes a port and gives its device back: no worker holds it any more, so dropping it closes the file. `None` when
-    /// there is no such port.
+    /// there is no such port, or somebody has held it for the whole of [`GRACE`].
     pub fn remove_port(&self, id: PortId) -> Option<Tap> {
         let turn = self.turn();
         let removed = self.shared.view.update(|view| {
@@ -259,7 +259,9 @@ impl Vtep {
         }
         // Not earlier: until now a worker may still have learned what is behind the port.
         tables.fdb.remove_port(id, |row| control::went(&tables, row));
-        Arc::into_inner(port).and_then(|port| Arc::into_inner(port.device))
+        // Whoever reads the tables at the moment has a view, too, and lets go of it soon.
+        let deadline = Instant::now() + GRACE;
+        alone(port, deadline).and_then(|port| alone(port.device, deadline))
     }
 
     fn turn(&self) -> MutexGuard<'_, ()> {
@@ -312,6 +314,18 @@ fn age(shared: &Shared) {
             let ageing_s = segment.spec.ageing.as_secs().try_into().unwrap_or(u32::MAX);
             segment.fdb.age(shared.now().s, ageing_s, |row| control::went(segment, row));
         }
+    }
+}
+
+/// The value, once nobody else holds it; `None` if somebody still does at the deadline.
+fn alone<T>(mut held: Arc<T>, deadline: Instant) -> Option<T> {
+    loop {
+        held = match Arc::try_unwrap(held) {
+            Ok(value) => return Some(value),
+            Err(_) if Instant::now() > deadline => return None,
+            Err(held) => held,
+        };
+        thread::sleep(Duration::from_micros(50));
     }
 }
 

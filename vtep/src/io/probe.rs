@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use super::Vtep;
 use super::shared::{Shared, TapView};
+use crate::frame::VLAN_LEN;
 use crate::path::mtu;
 use crate::path::probe::{Answer, Ask, PathNews, PathRow, Prober};
 
@@ -111,7 +112,10 @@ pub(super) fn tick(shared: &Shared) {
 /// The largest outer IP packet that the networks of this node need; 0 for none.
 fn needed(view: &TapView) -> u16 {
     let v6 = view.sessions.sending().next().is_some_and(|session| session.address.is_ipv6());
-    let of_one = |spec: &crate::switch::NetworkSpec| mtu::underlay_mtu(spec.mtu, v6, spec.sealed);
+    let of_one = |spec: &crate::switch::NetworkSpec| {
+        let tag = if spec.keep_vlan { VLAN_LEN as u16 } else { 0 };
+        mtu::underlay_mtu(spec.mtu.saturating_add(tag), v6, spec.sealed)
+    };
     view.segments.values().filter_map(|segment| of_one(&segment.spec)).max().unwrap_or(0)
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::epoll::EpollTimeout;
+use nix::sys::epoll::{EpollEvent, EpollTimeout};
 
 use super::worker::Worker;
 use super::{Tap, Vtep, VtepConfig};
@@ -166,4 +166,23 @@ fn nothing_is_allocated(suite: Option<Suite>, captured: bool) {
         // Twice: with and without counting. The sender sees super-frames, the receiver what they were cut into.
         assert!(seen == 2 * (20 * 4 + 20) || seen == 2 * received, "{seen} of {received}");
     }
+}
+
+/// A worker that took a change and then its wake-up slept through the change that came in between.
+#[test]
+fn a_change_that_comes_while_another_is_taken_wakes_the_worker_again() {
+    if !in_a_lab() {
+        return;
+    }
+    ip("link set lo up");
+    let (vtep, mut worker) = node(1, 2, false);
+    let mut events = [EpollEvent::empty(); 8];
+    while worker.wait(&mut events, EpollTimeout::ZERO) > 0 {}
+    vtep.shared.wake_all();
+    let ready = worker.wait(&mut events, EpollTimeout::ZERO);
+    assert_eq!(ready, 1);
+    vtep.shared.wake_all();
+    worker.work(&events[..ready]);
+    assert_eq!(worker.wait(&mut events, EpollTimeout::ZERO), 1, "it sleeps, and somebody waits for it");
+    assert_eq!(worker.wait(&mut events, EpollTimeout::ZERO), 0, "it never rests");
 }

@@ -94,7 +94,7 @@ impl Vtep {
         let packet_len = frame.len() - layout.l3;
         let now = self.shared.now();
         let decision =
-            engine.from_port(segment, port, &mut frame, &layout, packet_len, false, &mut Bucket::new(1, 1), now);
+            engine.from_port(segment, port, &mut frame, &layout, packet_len, false, &mut Bucket::new(1, 1), 1, now);
         let others = || segment.ports.iter().map(|other| other.id).filter(|other| *other != id).collect();
         let (ports, vteps) = match decision {
             Ok(Forward::Port(port)) => (vec![port], Vec::new()),

@@ -28,7 +28,7 @@ use crate::addr::PortId;
 use crate::capture::Mirror;
 use crate::drops::DropReason;
 use crate::engine::{Engine, Forward, Now};
-use crate::frame::Layout;
+use crate::frame::{ETH_LEN, Layout};
 use crate::offload::check;
 use crate::offload::coalesce::Piece;
 use crate::offload::segment::{MAX_HEADER, Plan};
@@ -147,6 +147,20 @@ struct Fill {
     frames: usize,
 }
 
+/// The lane of a flow, of a worker's `lanes`. Sealed and plain datagrams never leave by the same: those that are alike in size
+/// the receiver's kernel would join, and give all of them to the worker of the first, which has no key for the others.
+///
+/// Sealed ones have the lanes whose number has an even count of ones in binary, plain ones the odd: either half is spread
+/// alike over the receiver's workers, whose share goes by the lane's number.
+#[inline]
+fn lane(hash: u64, lanes: usize, sealed: bool) -> usize {
+    if lanes < 2 {
+        return 0;
+    }
+    let pair = (hash % (lanes / 2) as u64) as usize;
+    2 * pair + usize::from((pair.count_ones() % 2 == 1) == sealed)
+}
+
 /// The way of one frame: the borrowed parts of the worker.
 struct Step<'a> {
     view: &'a TapView,
@@ -205,8 +219,17 @@ impl Step<'_> {
                 (layout, frame.len() - layout.l3, 1)
             }
         };
-        let decision =
-            self.engine.from_port(segment, port, frame, &layout, packet_len, hdr.csum.is_some(), storm, self.now);
+        let decision = self.engine.from_port(
+            segment,
+            port,
+            frame,
+            &layout,
+            packet_len,
+            hdr.csum.is_some(),
+            storm,
+            count,
+            self.now,
+        );
         let forward = match decision {
             Ok(forward) => forward,
             Err(reason) => {
@@ -222,6 +245,8 @@ impl Step<'_> {
                 // It is sent all the same: the kernel has the last word, and counts.
                 let probed = self.view.narrow.get(&vtep).copied();
                 if let Some(mtu) = self.out.paths.inner_mtu(vtep, segment.spec.sealed, probed)
+                    // A tag that is kept takes room as well.
+                    && let mtu = mtu.saturating_sub((layout.l3.saturating_sub(ETH_LEN)) as u16)
                     && packet_len > usize::from(mtu)
                     && icmp.allow(self.now.ns)
                 {
@@ -284,7 +309,7 @@ impl Step<'_> {
         }
         let raw = &mut self.arena[piece.at as usize..][..piece.len as usize];
         let frame = &mut raw[start..];
-        let lane = (self.shared.key.hash(frame, layout) % self.out.lanes.len() as u64) as usize;
+        let lane = lane(self.shared.key.hash(frame, layout), self.out.lanes.len(), false);
         let tos = ecn::encap(layout.tos(frame));
         let towards = |vtep| To { vtep, tos, overhead: vxlan::LEN as u8 };
         let vxlan = vxlan::header(segment.spec.vni);
@@ -322,5 +347,28 @@ impl Step<'_> {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_lane_is_of_both_kinds_and_each_kind_reaches_every_worker() {
+        for lanes in [2, 3, 8, 21, 32, 64] {
+            let of =
+                |sealed| -> std::collections::BTreeSet<_> { (0..1000).map(|hash| lane(hash, lanes, sealed)).collect() };
+            let (plain, sealed) = (of(false), of(true));
+            assert!(plain.is_disjoint(&sealed) && plain.iter().chain(&sealed).all(|lane| *lane < lanes));
+            assert_eq!((plain.len(), sealed.len()), (lanes / 2, lanes / 2));
+            for workers in [1, 2, 4, 8, 16, 32].into_iter().filter(|workers| 2 * workers <= lanes) {
+                for kind in [&plain, &sealed] {
+                    let reached: std::collections::BTreeSet<_> = kind.iter().map(|lane| lane % workers).collect();
+                    assert!(lanes % (2 * workers) != 0 || reached.len() == workers, "{lanes} lanes, {workers} workers");
+                }
+            }
+        }
+        assert_eq!((lane(7, 1, true), lane(7, 1, false)), (0, 0));
     }
 }

@@ -101,10 +101,25 @@ impl Worker {
     /// One turn: waits up to `patience` for something to do, and does it.
     pub(super) fn turn(&mut self, patience: EpollTimeout) {
         let mut events = [EpollEvent::empty(); EVENTS];
-        let ready = self.epoll.wait(&mut events, patience).unwrap_or(0);
+        let ready = self.wait(&mut events, patience);
+        self.work(&events[..ready]);
+    }
+
+    /// Waits up to `patience` for something to do, and takes the newest tables. Returns how many files are ready.
+    pub(super) fn wait(&mut self, events: &mut [EpollEvent], patience: EpollTimeout) -> usize {
+        let ready = self.epoll.wait(events, patience).unwrap_or(0);
+        // Before anything is looked at: what changes after the look wakes the worker anew.
+        if events[..ready].iter().any(|event| event.data() == WAKE) {
+            let _ = self.shared.workers[self.index].wake.read();
+        }
         if self.held.refresh(&self.shared) {
             self.adopt();
         }
+        ready
+    }
+
+    /// Does what there is to do.
+    pub(super) fn work(&mut self, events: &[EpollEvent]) {
         let Worker { shared, index, held, epoll, ports, engine, seals, transmit, receive } = self;
         let state = &shared.workers[*index];
         let now = shared.now();
@@ -112,9 +127,9 @@ impl Worker {
         if *index == 0 {
             transmit.probe(shared, seals, &state.counters);
         }
-        for event in &events[..ready] {
+        for event in events {
             match event.data() {
-                WAKE => drop(state.wake.read()),
+                WAKE => {}
                 RECEIVE => {
                     receive.batch(shared, &held.view, &state.counters, engine, seals, now);
                     for Echoed { vtep, control, len } in receive.replies() {

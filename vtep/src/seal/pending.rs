@@ -34,8 +34,10 @@ pub struct Pending {
 pub struct Waiting {
     /// The VTEP that it is for.
     pub vtep: IpAddr,
-    /// Its network.
+    /// Its network's number.
     pub vni: Vni,
+    /// Which network that was when the frame came: a number may be another's by now.
+    pub network: u32,
     /// How many frames on the wire it stands for.
     pub frames: u64,
     since_ns: u64,
@@ -56,7 +58,14 @@ impl Pending {
     }
 
     /// Takes a copy of a frame, given in parts. False if there is no room for it.
-    pub fn push(&mut self, vtep: IpAddr, vni: Vni, frames: u64, parts: [&[u8]; 2], now_ns: u64) -> bool {
+    pub fn push(
+        &mut self,
+        vtep: IpAddr,
+        (vni, network): (Vni, u32),
+        frames: u64,
+        parts: [&[u8]; 2],
+        now_ns: u64,
+    ) -> bool {
         let len = parts[0].len() + parts[1].len();
         let of_one = self.waiting.iter().filter(|other| other.vtep == vtep);
         let (count, bytes) = of_one.fold((0, 0), |(count, bytes), other| (count + 1, bytes + other.len));
@@ -69,7 +78,7 @@ impl Pending {
             self.arena[self.used..][..part.len()].copy_from_slice(part);
             self.used += part.len();
         }
-        self.waiting.push(Waiting { vtep, vni, frames, since_ns: now_ns, at, len });
+        self.waiting.push(Waiting { vtep, vni, network, frames, since_ns: now_ns, at, len });
         true
     }
 
@@ -126,12 +135,12 @@ mod tests {
     fn frames_leave_in_order_and_the_others_stay() {
         let mut pending = Pending::default();
         for n in 0..10_u8 {
-            assert!(pending.push(vtep(n % 2), vni(), 1, [&[n; 3], &[n; 2]], 1));
+            assert!(pending.push(vtep(n % 2), (vni(), 1), 1, [&[n; 3], &[n; 2]], 1));
         }
         let odd: Vec<_> = [1, 3, 5, 7, 9].map(|n| (vec![n; 5], true)).into();
         assert_eq!(taken(&mut pending, 2, 1), odd);
         assert_eq!((pending.used, taken(&mut pending, 2, 1)), (25, vec![]));
-        assert!(pending.push(vtep(0), vni(), 1, [&[10; 5], &[]], 2));
+        assert!(pending.push(vtep(0), (vni(), 1), 1, [&[10; 5], &[]], 2));
         let even: Vec<_> = [0, 2, 4, 6, 8, 10].map(|n| (vec![n; 5], true)).into();
         assert_eq!(taken(&mut pending, 3, 0), even);
         assert!(pending.is_empty() && pending.used == 0);
@@ -140,11 +149,11 @@ mod tests {
     #[test]
     fn one_silent_vtep_does_not_fill_it() {
         let mut pending = Pending::default();
-        let pushed = (0..1000).filter(|_| pending.push(vtep(1), vni(), 1, [&[0; 60], &[]], 1)).count();
+        let pushed = (0..1000).filter(|_| pending.push(vtep(1), (vni(), 1), 1, [&[0; 60], &[]], 1)).count();
         assert_eq!(pushed, FRAMES_OF_ONE);
-        assert!(pending.push(vtep(2), vni(), 44, [&[0; 10], &[0; 65_549]], 1), "a super-frame fits");
-        assert!(!pending.push(vtep(2), vni(), 44, [&[0; 10], &[0; 65_549]], 1));
-        let others = (3..200).filter(|n| pending.push(vtep(*n), vni(), 1, [&[0; 4096], &[]], 1)).count();
+        assert!(pending.push(vtep(2), (vni(), 1), 44, [&[0; 10], &[0; 65_549]], 1), "a super-frame fits");
+        assert!(!pending.push(vtep(2), (vni(), 1), 44, [&[0; 10], &[0; 65_549]], 1));
+        let others = (3..200).filter(|n| pending.push(vtep(*n), (vni(), 1), 1, [&[0; 4096], &[]], 1)).count();
         assert!((30..60).contains(&others), "{others}");
         assert!(pending.used <= BYTES);
     }
@@ -153,8 +162,8 @@ mod tests {
     fn what_waited_too_long_is_given_back_as_late() {
         let mut pending = Pending::default();
         let late = PATIENCE.as_nanos() as u64;
-        assert!(pending.push(vtep(1), vni(), 1, [&[1], &[]], 10));
-        assert!(pending.push(vtep(1), vni(), 1, [&[2], &[]], 20));
+        assert!(pending.push(vtep(1), (vni(), 1), 1, [&[1], &[]], 10));
+        assert!(pending.push(vtep(1), (vni(), 1), 1, [&[2], &[]], 20));
         assert_eq!(taken(&mut pending, late + 10, 9), [(vec![1], false)]);
         assert_eq!(taken(&mut pending, late + 20, 1), [(vec![2], false)], "even if there is a session now");
     }

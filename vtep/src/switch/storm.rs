@@ -34,10 +34,16 @@ impl Bucket {
     /// True if one event may happen at `now_ns`, which is then paid for. One that is refused costs nothing.
     #[inline]
     pub fn allow(&mut self, now_ns: u64) -> bool {
-        let from_ns = self.used_until_ns.max(now_ns);
-        let allowed = (from_ns - now_ns).saturating_add(self.cost_ns) <= self.ahead_ns;
+        self.allow_all(now_ns, 1)
+    }
+
+    /// As [`Bucket::allow`], for `count` events, all of them or none. More than a burst never happen at once.
+    #[inline]
+    pub fn allow_all(&mut self, now_ns: u64, count: u64) -> bool {
+        let (from_ns, cost_ns) = (self.used_until_ns.max(now_ns), self.cost_ns.saturating_mul(count));
+        let allowed = (from_ns - now_ns).saturating_add(cost_ns) <= self.ahead_ns;
         if allowed {
-            self.used_until_ns = from_ns.saturating_add(self.cost_ns);
+            self.used_until_ns = from_ns.saturating_add(cost_ns);
         }
         allowed
     }
@@ -66,6 +72,14 @@ mod tests {
         assert_eq!(allowed(&mut bucket, [0; 9]), 5);
         assert_eq!(allowed(&mut bucket, [SECOND / 5; 9]), 2);
         assert_eq!(allowed(&mut bucket, [3_600 * SECOND; 9]), 5);
+    }
+
+    #[test]
+    fn many_at_once_pay_for_each() {
+        let mut bucket = Bucket::new(1_000, 50);
+        assert!(!bucket.allow_all(0, 51) && !bucket.allow_all(0, u64::MAX), "more than a burst");
+        assert!(bucket.allow_all(0, 44) && !bucket.allow_all(0, 44) && bucket.allow_all(0, 6) && !bucket.allow(0));
+        assert!(bucket.allow_all(44_000_000, 44) && !bucket.allow(44_000_000));
     }
 
     #[test]

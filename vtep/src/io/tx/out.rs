@@ -2,6 +2,7 @@
 //!
 //! What the kernel refuses as a whole is tried datagram by datagram, so that each is counted for what it is.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 
@@ -26,8 +27,8 @@ pub(super) struct Out {
     pub(super) headers: Arena,
     pub(super) used: usize,
     queue: SendQueue,
-    /// Messages of the lane in hand that the kernel did not take as a whole.
-    refused: Vec<u16>,
+    /// Messages of the lane in hand that the kernel did not take as a whole, and whether that may be since it cannot cut.
+    refused: Vec<(u16, bool)>,
     pub(super) lanes: Vec<Socket>,
     vxlan_port: u16,
     pub(super) paths: Paths,
@@ -97,16 +98,16 @@ impl Out {
             sending.submit(fd, |index, fate| {
                 let Some(message) = messages.next() else { return };
                 let count = u64::from(message.count);
-                match fate.map_err(|error| paths.refused(message.vtep, message.size.into(), &error)) {
-                    Ok(()) => sent(counters, message, count, message.inner_bytes()),
-                    Err(DropReason::UnderlayMtu | DropReason::UnderlayError) if count > 1 => {
-                        refused.push(index as u16);
+                let Err(error) = fate else { return sent(counters, message, count, message.inner_bytes()) };
+                match paths.refused(message.vtep, message.size.into(), &error) {
+                    DropReason::UnderlayMtu | DropReason::UnderlayError if count > 1 => {
+                        refused.push((index as u16, is_of_cutting(&error)));
                     }
-                    Err(reason) => lost(counters, message, count, reason),
+                    reason => lost(counters, message, count, reason),
                 }
             });
             // One by one: the datagrams that do fit go out, and each of the others is counted for what it is.
-            for index in refused.drain(..) {
+            for (index, of_cutting) in refused.drain(..) {
                 let Some(message) = batch.messages(lane).nth(usize::from(index)) else { continue };
                 let to = SocketAddr::new(message.vtep, vxlan_port);
                 let mut sending = queue.begin();
@@ -133,7 +134,7 @@ impl Out {
                         }
                     }
                 });
-                cannot_segment |= taken == message.count;
+                cannot_segment |= of_cutting && taken == message.count;
             }
         }
         batch.clear();
@@ -142,6 +143,11 @@ impl Out {
             batch.never_segment();
         }
     }
+}
+
+/// Whether the kernel refuses a message so where UDP_SEGMENT is not to be had. A firewall's refusal is another, and passes.
+fn is_of_cutting(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EIO | libc::EINVAL | libc::EOPNOTSUPP))
 }
 
 /// Counts frames that the kernel did not take; an echo that is too large for the path is no frame, and was to find that out.

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::super::shared::TapView;
-use super::{Fill, Step, Tap, Transmit};
+use super::{Fill, Step, Tap, Transmit, lane};
 use crate::addr::Vni;
 use crate::capture::Mirror;
 use crate::drops::DropReason;
@@ -173,13 +173,14 @@ impl Step<'_> {
     /// Sends a frame that has waited: an offload header and the frame, judged when it came.
     fn again(&mut self, waiting: &Waiting, piece: Piece) -> Result<(), (DropReason, u64)> {
         let all = |reason| (reason, waiting.frames);
-        let segment = self.view.segments.get(&waiting.vni).ok_or(all(DropReason::UnknownVni))?;
+        let same = |segment: &&Segment<_>| segment.fdb.id() == waiting.network;
+        let segment = self.view.segments.get(&waiting.vni).filter(same).ok_or(all(DropReason::UnknownVni))?;
         let raw = piece.of(self.arena);
         let hdr = VnetHdr::read(raw).map_err(all)?;
         let frame = &raw[vnet_hdr::LEN..];
         let plan = if hdr.gso == Gso::None { None } else { Some(Plan::new(frame, &hdr).map_err(all)?) };
         let layout = plan.as_ref().map_or_else(|| Layout::of(frame), |plan| *plan.layout());
-        self.encapsulate(segment, &[waiting.vtep], &hdr, plan, &layout, piece, vnet_hdr::LEN)
+        self.seal(segment, &[waiting.vtep], &hdr, plan, &layout, piece, vnet_hdr::LEN)
     }
 
     /// Into the sealed tunnels to `vteps`; where there is none yet, into the queue.
@@ -195,7 +196,7 @@ impl Step<'_> {
         start: usize,
     ) -> Result<(), (DropReason, u64)> {
         let frame = &mut self.arena[piece.at as usize..][..piece.len as usize][start..];
-        let lane = (self.shared.key.hash(frame, layout) % self.out.lanes.len() as u64) as usize;
+        let lane = lane(self.shared.key.hash(frame, layout), self.out.lanes.len(), true);
         let tos = ecn::encap(layout.tos(frame));
         let mut hdr = *hdr;
         if plan.is_none()
@@ -207,7 +208,7 @@ impl Step<'_> {
         let frame = Piece::new(piece.at as usize + start, piece.len as usize - start);
         for vtep in vteps {
             if self.seals.sealer(*vtep).is_none() {
-                self.wait(*vtep, segment.spec.vni, &hdr, frame, count as u64);
+                self.wait(*vtep, segment, &hdr, frame, count as u64);
                 continue;
             }
             let to = To { vtep: *vtep, tos, overhead: AROUND as u8 };
@@ -262,10 +263,11 @@ impl Step<'_> {
 
     /// Keeps a frame until there is a session, if there is room, and asks for one.
     #[cold]
-    fn wait(&mut self, vtep: IpAddr, vni: Vni, hdr: &VnetHdr, frame: Piece, count: u64) {
+    fn wait(&mut self, vtep: IpAddr, segment: &Segment<Arc<Tap>>, hdr: &VnetHdr, frame: Piece, count: u64) {
+        let vni = segment.spec.vni;
         self.waits.ask(self.shared, vtep, self.now.ns);
         let hdr: [u8; vnet_hdr::LEN] = hdr.write();
-        if !self.waits.pending.push(vtep, vni, count, [&hdr, frame.of(self.arena)], self.now.ns) {
+        if !self.waits.pending.push(vtep, (vni, segment.fdb.id()), count, [&hdr, frame.of(self.arena)], self.now.ns) {
             self.counters.dropped(DropReason::NoSession, count);
             self.unsealed(vni, vtep, &VnetHdr::default(), frame.of(self.arena), DropReason::NoSession);
         }

@@ -29,6 +29,9 @@ impl Driver {
         for address in &wanted.ips {
             self.leases().settle(&network.id, address.addr());
         }
+        if let Some(mac) = wanted.mac {
+            self.collect_station(&network, mac);
+        }
         let asked = |ip: &IpNet| AskedAddress { address: ip.addr(), prefix: Some(ip.prefix_len()) };
         let lent = Lent { endpoint: id.to_owned(), network: binding.id, names: BTreeSet::new() };
         let ips = wanted.ips.iter().map(asked).collect();

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 use weft_control::network::Network;
+use weft_vtep::addr::Mac;
 
 use super::Driver;
 use crate::node::state::Endpoint;
@@ -46,8 +47,16 @@ impl Driver {
 
     /// Takes back the endpoint that has this address, if its container is gone. Blocks; the caller has the turn.
     pub(super) fn collect_holder(&self, network: &Network, address: IpAddr) {
-        let holds = |e: &Endpoint| e.network == network.id && e.ips.iter().any(|ip| ip.addr() == address);
-        if !self.node.lent_endpoints().iter().any(holds) {
+        self.collect_one(|e| e.network == network.id && e.ips.iter().any(|ip| ip.addr() == address));
+    }
+
+    /// As [`Driver::collect_holder`], for the endpoint that has this MAC address.
+    pub(super) fn collect_station(&self, network: &Network, mac: Mac) {
+        self.collect_one(|e| e.network == network.id && e.mac == mac);
+    }
+
+    fn collect_one(&self, holds: impl Fn(&Endpoint) -> bool) {
+        if !self.node.lent_endpoints().iter().any(&holds) {
             return;
         }
         let unused = self.node.unused_lent();

@@ -69,9 +69,9 @@ impl Driver {
         let subnet = optional(&asked.pool, "a subnet in CIDR notation, as in 10.1.0.0/16")?;
         let range: Option<IpNet> = optional(&asked.sub_pool, "a range in CIDR notation, as in 10.1.2.0/24")?;
         check(subnet, range, asked.v6)?;
-        let network = name.as_deref().map(|name| self.node.network(name));
+        let network = name.as_deref().map(|name| self.node.network_called(name));
         let (pool, gateway) = match network {
-            Some(Ok(network)) => {
+            Some(Some(network)) => {
                 let pool = pool_of(&network, subnet, range, asked.v6)?;
                 let subnet = network.subnets.iter().find(|s| s.subnet == pool.subnet);
                 let gateway = subnet.and_then(|s| self.node.kept_gateway(s));
@@ -111,7 +111,7 @@ impl Driver {
             }));
         };
         let store = self.store();
-        let same_name = store.bindings().filter(|b| b.made && b.asked_name == name);
+        let same_name = store.bindings().filter(|b| b.has_pools_of(name.as_deref()));
         for network in same_name.filter_map(|b| self.node.network(&b.network).ok()) {
             let overlaps = |other: &IpNet| other.contains(&subnet) || subnet.contains(other);
             if let Some(other) = network.subnets.iter().map(|s| s.subnet).find(overlaps) {
@@ -257,7 +257,7 @@ impl Driver {
             Owner::Network(id) => self.node.network(id).ok(),
             Owner::ToCome(name) => {
                 let store = self.store();
-                let mut made = store.bindings().filter(|b| b.made && b.asked_name == *name);
+                let mut made = store.bindings().filter(|b| b.has_pools_of(name.as_deref()));
                 made.find_map(|binding| {
                     let network = self.node.network(&binding.network).ok()?;
                     network.subnets.iter().any(|s| s.subnet == pool.subnet).then_some(network)

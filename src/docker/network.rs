@@ -70,9 +70,9 @@ impl Driver {
         let pools = self.pools(asked, &options)?;
         let named = options.network.clone().or_else(|| pools.iter().find_map(asked_name));
         let existing = match (&options.network, pools.iter().find_map(asked_network)) {
-            (Some(name), _) => self.node.network(name).ok(),
+            (Some(name), _) => self.node.network_called(name),
             (None, Some(id)) => self.node.network(&id).ok(),
-            (None, None) => named.as_deref().and_then(|name| self.node.network(name).ok()),
+            (None, None) => named.as_deref().and_then(|name| self.node.network_called(name)),
         };
         let (network, made) = match existing {
             Some(network) => (fits(network, &options, &pools)?, is_made_before(id, &options)),
@@ -84,6 +84,7 @@ impl Driver {
             network: network.id.clone(),
             made,
             asked_name: pools.iter().find_map(asked_name),
+            unforeseen: !made && pools.iter().any(is_to_come),
             leaving: false,
             internal: options.internal,
             reserved: self.to_reserve(&network, &pools),
@@ -204,7 +205,10 @@ impl Driver {
                 info!(id, "Docker's network is gone, and still used by others: it goes once it is not");
                 Ok(self.store().insert(Binding { leaving: true, reserved: Vec::new(), ..binding })?)
             }
-            Err(error) => Err(error.into()),
+            Err(error) => {
+                self.store().insert(Binding { leaving: true, reserved: Vec::new(), ..binding })?;
+                Err(error.into())
+            }
             Ok(()) => {
                 self.store().remove(id)?;
                 info!(id, "Docker's network is gone");
@@ -322,6 +326,10 @@ fn asked_name(pool: &Given) -> Option<String> {
         Owner::ToCome(name) => name.clone(),
         Owner::Network(_) => None,
     }
+}
+
+fn is_to_come(pool: &Given) -> bool {
+    pool.asked.as_ref().is_some_and(|asked| matches!(asked.owner, Owner::ToCome(_)))
 }
 
 fn asked_network(pool: &Given) -> Option<String> {

@@ -5,6 +5,7 @@
 //! What never changes it answers itself: an engine that starts before the daemon asks for that alone, and would do
 //! without the driver until its next start if nobody answered.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use tokio::net::UnixStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 use tracing::warn;
 
 use super::api::{error, reply};
@@ -25,6 +26,10 @@ use crate::node::socket::ApiSocket;
 
 /// How long the daemon may take to answer: longer than its own patience.
 const ANSWER: Duration = Duration::from_secs(60);
+
+/// How long a daemon that is not there may be on its way, and how often it is looked for.
+const RESTART: Duration = Duration::from_secs(10);
+const STEP: Duration = Duration::from_millis(100);
 
 /// What the shim is to do.
 #[derive(Debug, Clone)]
@@ -59,6 +64,20 @@ async fn answer(State(config): State<Arc<Config>>, request: Request) -> Response
     }
 }
 
+/// A daemon that is being restarted is back within a moment, and the engine never repeats what it was refused.
+async fn connected(daemon: &Path) -> io::Result<UnixStream> {
+    let until = Instant::now() + RESTART;
+    loop {
+        match UnixStream::connect(daemon).await {
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+                    && Instant::now() < until => {}
+            connected => return connected,
+        }
+        sleep(STEP).await;
+    }
+}
+
 /// What `docker` prints: the engine shows the text of an answer, and of a failure only that there was one.
 fn refuse(method: &str, why: String) -> Response {
     warn!("{method}: {why}");
@@ -66,7 +85,7 @@ fn refuse(method: &str, why: String) -> Response {
 }
 
 async fn forward(daemon: &Path, request: Request) -> Result<Response> {
-    let stream = UnixStream::connect(daemon).await.with_context(|| {
+    let stream = connected(daemon).await.with_context(|| {
         format!("weft does not serve Docker at {}: start `weft up --docker on` on the host", daemon.display())
     })?;
     hand_over(stream, request).await.context("weft ended while it was asked: ask again")

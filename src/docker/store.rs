@@ -32,6 +32,9 @@ pub struct Binding {
     /// The name that the pools were asked for under, if the network was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked_name: Option<String>,
+    /// The network was there, but the pools were asked for as those of one to come.
+    #[serde(default)]
+    pub unforeseen: bool,
     /// The engine's network is gone; the node's goes as soon as nobody of the cluster uses it.
     #[serde(default)]
     pub leaving: bool,
@@ -44,6 +47,11 @@ pub struct Binding {
 }
 
 impl Binding {
+    /// Whether pools that were asked for under this name, as those of a network to come, are its network's.
+    pub(crate) fn has_pools_of(&self, name: Option<&str>) -> bool {
+        (self.made || self.unforeseen) && self.asked_name.as_deref() == name
+    }
+
     /// Who holds the reserved addresses.
     pub(crate) fn holder(&self) -> String {
         format!("docker-network-{}", self.id.chars().take(12).collect::<String>())
@@ -196,6 +204,7 @@ mod tests {
             network: "00ff".into(),
             made: true,
             asked_name: None,
+            unforeseen: false,
             leaving: false,
             internal: false,
             reserved,

@@ -54,7 +54,7 @@ impl Driver {
         let name = || allocation.chars().take(ALLOCATION.len() + 12).collect();
         let name: String = options.entry("network".to_owned()).or_insert_with(name).clone();
         if !options.contains_key(SWARM) {
-            let made = self.node.network(&name).is_err();
+            let made = self.node.network_called(&name).is_none();
             options.insert(SWARM.to_owned(), if made { "made" } else { "bound" }.to_owned());
         }
         let labels = Map::from_iter([(GENERIC.to_owned(), json!(options))]);
@@ -76,7 +76,7 @@ impl Driver {
     pub(super) async fn hear_of(&self, asked: &CreateNetwork) {
         let Some(name) = swarm_network(&asked.options) else { return };
         let until = Instant::now() + HEARSAY;
-        while self.node.network(&name).is_err() && Instant::now() < until {
+        while self.node.network_called(&name).is_none() && Instant::now() < until {
             sleep(STEP).await;
         }
     }

@@ -230,10 +230,15 @@ fn check_privileges() -> Result<()> {
 
 /// Those of the needed capabilities that are not in the effective set (capabilities(7) has the numbers).
 pub(crate) fn missing_capabilities(status: &str) -> Vec<&'static str> {
+    let needed = [("CAP_NET_ADMIN", 12), ("CAP_SYS_ADMIN", 21)];
+    needed.into_iter().filter(|(_, bit)| !is_effective(status, *bit)).map(|(name, _)| name).collect()
+}
+
+/// Whether the capability with this number is in the effective set.
+pub(crate) fn is_effective(status: &str, capability: u32) -> bool {
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     let effective = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0);
-    let needed = [("CAP_NET_ADMIN", 12), ("CAP_SYS_ADMIN", 21)];
-    needed.into_iter().filter(|(_, bit)| effective & (1 << bit) == 0).map(|(name, _)| name).collect()
+    effective & (1 << capability) != 0
 }
 
 #[cfg(test)]
@@ -245,6 +250,7 @@ mod tests {
         let status = |effective: &str| format!("Name:\tweft\nCapPrm:\t000001ffffffffff\nCapEff:\t{effective}\n");
         assert!(missing_capabilities(&status("000001ffffffffff")).is_empty());
         assert_eq!(missing_capabilities(&status("0000000000001000")), ["CAP_SYS_ADMIN"]);
+        assert!(is_effective(&status("0000000000080000"), 19) && !is_effective(&status("0000000000040000"), 19));
         assert_eq!(missing_capabilities(&status("0000000000000000")), ["CAP_NET_ADMIN", "CAP_SYS_ADMIN"]);
     }
 }

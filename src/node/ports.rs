@@ -223,6 +223,12 @@ impl Node {
         self.tables().network(reference).cloned()
     }
 
+    /// The network with this name or id: what somebody says may begin as another's id does.
+    pub(crate) fn network_called(&self, name: &str) -> Option<Network> {
+        let called = |network: &Network| network.name == name || network.id == name;
+        self.network(name).ok().filter(called)
+    }
+
     /// All networks that reach further than this host.
     pub(crate) fn networks(&self) -> Vec<Network> {
         self.tables().networks.values().cloned().collect()

@@ -14,6 +14,7 @@ use std::time::Duration;
 use tracing::info;
 
 use super::Node;
+use super::daemon::is_effective;
 use super::tables::Live;
 use crate::sandbox::Identity;
 
@@ -54,12 +55,15 @@ fn pins(live: &Live) -> bool {
     live.port.is_some_and(|port| port.pins_netns)
 }
 
+/// CAP_SYS_PTRACE, as capabilities(7) numbers it.
+const SYS_PTRACE: u32 = 19;
+
 /// The network namespaces that some process is in.
 #[derive(Debug, Default)]
 pub(super) struct Inhabited {
     /// Those that were seen.
     pub(super) seen: HashSet<Identity>,
-    /// There are processes whose namespace is not shown: that takes CAP_SYS_PTRACE.
+    /// There are processes whose namespaces are not shown to this one, containers' among them: that takes CAP_SYS_PTRACE.
     pub(super) hidden: bool,
 }
 
@@ -75,6 +79,8 @@ impl Inhabited {
                 Err(_) => inhabited.hidden = true,
             }
         }
+        // What is hidden all the same, as the system's first process may be, is no container's.
+        inhabited.hidden &= !is_effective(&fs::read_to_string("/proc/self/status")?, SYS_PTRACE);
         Ok(inhabited)
     }
 }

@@ -271,6 +271,34 @@ fn a_device_that_only_looks_like_a_lost_one_is_left_alone() {
     plugin.node.is_well();
 }
 
+/// Docker asks for a pool before it says which network it is for: that may be there already.
+#[test]
+fn a_network_that_is_found_late_gives_out_its_own_addresses() {
+    privileged!();
+    let lab = Lab::build(LabSpec::new(2)).unwrap();
+    let plugin = Plugin::start(&lab);
+    plugin.node.run("network create blue --plain --subnet 10.9.0.0/24");
+    let netns = lab.hosts[0].containers[0].netns_arg();
+    plugin.node.run(&format!("attach blue --netns {netns} --ip 10.9.0.2"));
+    let asked = json!({ "AddressSpace": "weft", "Pool": "10.9.0.0/24", "SubPool": "", "Options": {}, "V6": false });
+    let given = plugin.call("/IpamDriver.RequestPool", &asked);
+    let pool = given["PoolID"].as_str().unwrap();
+    assert_eq!(plugin.call("/NetworkDriver.CreateNetwork", &create("n1", "10.9.0.0/24")), json!({}));
+    let mut plugin = plugin;
+    for expected in ["10.9.0.3/24", "10.9.0.4/24"] {
+        let given = plugin.call("/IpamDriver.RequestAddress", &json!({ "PoolID": pool, "Address": "", "Options": {} }));
+        assert_eq!(given["Address"], expected);
+        let endpoint = json!({ "NetworkID": "n1", "EndpointID": expected, "Interface": { "Address": expected } });
+        let made = plugin.call("/NetworkDriver.CreateEndpoint", &endpoint);
+        assert!(made["Interface"]["MacAddress"].is_string(), "{made}");
+        plugin = Plugin::of(plugin.node.crash_and_restart());
+    }
+    // What somebody calls a network may begin as another's id does.
+    let id = plugin.node.run("network inspect blue")["id"].as_str().unwrap()[..2].to_owned();
+    let said = plugin.refused("/IpamDriver.RequestPool", &json!({ "Options": { "network": id } }));
+    assert!(said.contains("there is no network"), "{said}");
+}
+
 /// What Docker has let go of is removed once nobody uses it, which a node that has just begun does not know.
 #[test]
 fn a_network_that_is_to_go_waits_for_users_that_are_not_heard() {

@@ -241,7 +241,7 @@ impl Vtep {
     }
 
     /// Removes a port and gives its device back: no worker holds it any more, so dropping it closes the file. `None` when
-    /// there is no such port, or somebody has held it for the whole of [`GRACE`].
+    /// there is no such port, or somebody has held it all the while that a change waits for.
     pub fn remove_port(&self, id: PortId) -> Option<Tap> {
         let turn = self.turn();
         let removed = self.shared.view.update(|view| {

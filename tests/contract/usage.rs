@@ -38,9 +38,6 @@ fn wrong_usage_is_status_2_and_prints_no_document() {
         "up --standalone --vxlan-port 0",
         "up --standalone --docker sometimes",
         "status --no-such-flag",
-        "demo --nodes 1",
-        "demo --nodes 65",
-        "demo --seconds 0",
     ] {
         let output = run(line);
         assert_eq!(output.status.code(), Some(2), "`weft {line}`");

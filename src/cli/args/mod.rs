@@ -142,7 +142,7 @@ pub enum TokenCommand {
         #[arg(long, value_name = "TIME", default_value = "24h", value_parser = lifetime)]
         ttl: Duration,
         /// How many nodes may join with it [default: any number]
-        #[arg(long, value_name = "N")]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         uses: Option<u32>,
     },
     /// List the join tokens, without their secrets
@@ -276,7 +276,7 @@ pub struct DemoArgs {
     #[arg(long)]
     pub plain: bool,
     /// How long each throughput is measured
-    #[arg(long, value_name = "S", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "S", default_value_t = 3)]
     pub seconds: u32,
 }
 

@@ -177,12 +177,17 @@ fn a_change_that_comes_while_another_is_taken_wakes_the_worker_again() {
     ip("link set lo up");
     let (vtep, mut worker) = node(1, 2, false);
     let mut events = [EpollEvent::empty(); 8];
-    while worker.wait(&mut events, EpollTimeout::ZERO) > 0 {}
+    // The kernel says something on the endpoint's device now and then, which is no wake-up.
+    let mut woken = |worker: &mut Worker| {
+        let ready = worker.wait(&mut events, EpollTimeout::ZERO);
+        let woken = events[..ready].iter().any(|event| event.data() == super::worker::WAKE);
+        (woken, events[..ready].to_vec())
+    };
+    woken(&mut worker);
     vtep.shared.wake_all();
-    let ready = worker.wait(&mut events, EpollTimeout::ZERO);
-    assert_eq!(ready, 1);
+    let (first, ready) = woken(&mut worker);
     vtep.shared.wake_all();
-    worker.work(&events[..ready]);
-    assert_eq!(worker.wait(&mut events, EpollTimeout::ZERO), 1, "it sleeps, and somebody waits for it");
-    assert_eq!(worker.wait(&mut events, EpollTimeout::ZERO), 0, "it never rests");
+    worker.work(&ready);
+    assert!(first && woken(&mut worker).0, "it sleeps, and somebody waits for it");
+    assert!(!woken(&mut worker).0, "it never rests");
 }

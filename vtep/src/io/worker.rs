@@ -24,7 +24,7 @@ use crate::seal::worker::Seals;
 /// Ready files looked at in one turn.
 const EVENTS: usize = 64;
 /// Events that are not a port's.
-const WAKE: u64 = u64::MAX;
+pub(super) const WAKE: u64 = u64::MAX;
 const RECEIVE: u64 = u64::MAX - 1;
 /// How often frames that wait for a session are looked at when nothing else happens, in milliseconds.
 const WAIT_STEP: u16 = 250;

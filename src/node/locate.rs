@@ -53,7 +53,7 @@ pub(super) fn alias(id: &str) -> String {
 }
 
 /// Whether the link is the endpoint's device.
-pub(super) fn is_of(link: &Link, endpoint: &Endpoint) -> bool {
+fn is_of(link: &Link, endpoint: &Endpoint) -> bool {
     link.alias == alias(&endpoint.id)
 }
 

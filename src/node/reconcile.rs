@@ -80,7 +80,7 @@ impl Inhabited {
             }
         }
         // What is hidden all the same, as the system's first process may be, is no container's.
-        inhabited.hidden &= !is_effective(&fs::read_to_string("/proc/self/status")?, SYS_PTRACE);
+        inhabited.hidden = inhabited.hidden && !is_effective(&fs::read_to_string("/proc/self/status")?, SYS_PTRACE);
         Ok(inhabited)
     }
 }

@@ -17,7 +17,7 @@ fn a_node_leaves_when_it_has_no_endpoints() {
         eventually("the others know who has left", || cluster.state(n, 2) == "left");
     }
     // Nothing is sealed for it any more, nor asked of the path to it: who gets its address is another.
-    let left = text(&cluster.lab.hosts[2].address.to_string().into());
+    let left = cluster.host(2).address.to_string();
     let sessions = cluster.json(0, "status")["sessions"].clone();
     let of = |session: &serde_json::Value| session.to_string().contains("node3") || session.to_string().contains(&left);
     assert!(!sessions.as_array().unwrap().iter().any(of), "{sessions}");

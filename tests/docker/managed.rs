@@ -55,7 +55,7 @@ fn a_managed_plugin_serves_the_engines_of_a_cluster() {
         site.node().is_well();
     }
 
-    // Without a daemon the plugin says so, at once.
+    // Without a daemon the plugin says so, once it has waited for one that is being restarted.
     a.node = None;
     let refused =
         a.engine.refused("network create -d weft:latest --ipam-driver weft:latest --subnet 10.8.0.0/24 -o network=x x");

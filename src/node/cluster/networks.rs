@@ -138,11 +138,8 @@ impl Node {
     pub(in crate::node) fn publish_network(&self, network: &Network) -> Result<(), NodeError> {
         let Some(membership) = &self.membership else { return Ok(()) };
         let (kind, id) = (Kind::Network, network.id.clone());
-        membership.core.tell(Input::PutObject { kind, id: id.clone(), value: object::encode(network) });
-        let taken = membership.core.look(|cluster| cluster.objects().get(kind, &id).is_some());
-        if !taken {
-            return Err(NodeError::ClusterFull);
-        }
+        let put = Input::PutObject { kind, id: id.clone(), value: object::encode(network) };
+        membership.write(put).map_err(|_| NodeError::ClusterFull)?;
         membership.unsaved.mark_objects();
         if let Err(error) = self.save_cluster() {
             membership.core.tell(Input::RemoveObject { kind, id });

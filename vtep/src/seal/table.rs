@@ -286,11 +286,6 @@ impl Sessions {
         self.receive.values().map(|received| &received.session)
     }
 
-    /// True while this index names a session.
-    pub fn receives(&self, index: u32) -> bool {
-        self.receive.contains_key(&index)
-    }
-
     /// All sessions for the user, by peer, direction and epoch.
     pub fn rows(&self, now: Duration) -> Vec<SessionRow> {
         let send = self.send.values().map(|session| session.row(Direction::Send, now));

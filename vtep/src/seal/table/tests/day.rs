@@ -204,7 +204,7 @@ impl World {
         let end = &mut self.ends[n];
         end.sessions.tick(now);
         end.adopt();
-        end.replaced.retain(|index, _| end.sessions.receives(*index));
+        end.replaced.retain(|index, _| end.sessions.receiving().any(|session| session.index == *index));
         let limit = GRACE + 2 * STEP;
         assert!(end.replaced.values().all(|since| now - *since <= limit), "at {now:?} an old key is still there");
         assert!(end.sessions.receiving().count() <= MOST_OF_A_PEER);

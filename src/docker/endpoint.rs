@@ -33,7 +33,7 @@ impl Driver {
             self.collect_station(&network, mac);
         }
         let asked = |ip: &IpNet| AskedAddress { address: ip.addr(), prefix: Some(ip.prefix_len()) };
-        let lent = Lent { endpoint: id.to_owned(), network: binding.id, names: BTreeSet::new() };
+        let lent = Lent { endpoint: id.to_owned(), network: binding.id, came_back: false, names: BTreeSet::new() };
         let ips = wanted.ips.iter().map(asked).collect();
         let usual = wanted.ips.iter().find_map(mac_of);
         let endpoint = self.node.lend(Loan { network: network.id, lent, ips, mac: wanted.mac, usual_mac: usual })?;

@@ -124,6 +124,9 @@ impl Node {
         if !alive {
             self.make_anew(&live)?;
         }
+        if let Some(lent) = self.tables_mut().endpoints.get_mut(id).and_then(|live| live.endpoint.lent.as_mut()) {
+            lent.came_back = false;
+        }
         Ok(live.endpoint.ifname)
     }
 
@@ -207,9 +210,10 @@ impl Node {
         lent.into_iter().filter(|live| !used(live)).map(|live| live.endpoint).collect()
     }
 
-    /// Whether the device of a lent endpoint was last seen in the node's own namespace.
+    /// Whether the device of a lent endpoint was last seen in the node's own namespace, and has not been elsewhere.
     pub(crate) fn waits(&self, endpoint: &Endpoint) -> bool {
-        Netns::current().is_ok_and(|home| home.identity() == endpoint.netns_identity)
+        let came_back = endpoint.lent.as_ref().is_some_and(|lent| lent.came_back);
+        !came_back && Netns::current().is_ok_and(|home| home.identity() == endpoint.netns_identity)
     }
 
     /// Whether the endpoint's device is there and open.

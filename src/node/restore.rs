@@ -14,7 +14,7 @@ use super::networks::spec;
 use super::state::{Endpoint, State};
 use super::tables::{Live, Port, Tables};
 use super::{Node, NodeError};
-use crate::sandbox::devices;
+use crate::sandbox::{Netns, devices};
 
 impl Node {
     /// Restores what the state says. Blocks; nobody else changes the node meanwhile.
@@ -94,8 +94,10 @@ impl Node {
 
     fn reattach(&self, tables: &Tables, endpoint: &mut Endpoint) -> Result<Port, NodeError> {
         let (netns, link) = locate(endpoint)?;
-        if endpoint.lent.is_some() {
-            // It may have been moved while no daemon was looking.
+        if let Some(lent) = &mut endpoint.lent {
+            // It may have been moved while no daemon was looking, and back.
+            let home = Netns::current()?.identity();
+            lent.came_back |= endpoint.netns_identity != home && netns.identity() == home;
             endpoint.ifindex = link.index;
             (endpoint.netns, endpoint.netns_identity) = (lasting_path(&netns)?, netns.identity());
         }

@@ -107,6 +107,9 @@ pub struct Lent {
     pub endpoint: String,
     /// The engine's identifier of the network.
     pub network: String,
+    /// The device had been in a sandbox when it was found at home again: it does not wait to be moved.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub came_back: bool,
     /// What the containers of the network call it, as the engine last said: names, aliases.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub names: BTreeSet<String>,

@@ -141,7 +141,7 @@ impl Driver {
         let (leases, unused, expected) = (Mutex::default(), Mutex::default(), Mutex::default());
         let driver = Driver { node, store: Mutex::new(store), leases, unused, expected, places: Notify::new() };
         for binding in driver.store().bindings() {
-            driver.hold_reserved(binding);
+            driver.hold_again(binding);
         }
         Ok(driver)
     }

@@ -87,10 +87,16 @@ impl Driver {
             unforeseen: !made && pools.iter().any(is_to_come),
             leaving: false,
             internal: options.internal,
+            listed: false,
             reserved: self.to_reserve(&network, &pools),
         };
         self.settle(&network, &pools, &binding);
-        self.hold_reserved(&binding);
+        // Of a Swarm's addresses it alone is the authority, and each of its engines keeps the same.
+        if options.swarm.is_some() {
+            self.hold_again(&binding);
+        } else {
+            self.hold(&binding, |network, address| self.node.keep(network, address, &binding.holder()));
+        }
         let remembered = self.store().insert(binding.clone());
         if let Err(error) = remembered {
             self.let_go(&binding);
@@ -170,11 +176,15 @@ impl Driver {
         reserved
     }
 
-    /// Keeps the addresses of a binding from being given out.
-    pub(super) fn hold_reserved(&self, binding: &Binding) {
+    /// Keeps the addresses of a binding from being given out, which were this node's to keep before.
+    pub(super) fn hold_again(&self, binding: &Binding) {
+        self.hold(binding, |network, address| self.node.keep_again(network, address, &binding.holder()));
+    }
+
+    fn hold(&self, binding: &Binding, keep: impl Fn(&Network, IpAddr) -> Result<(), NodeError>) {
         let Ok(network) = self.node.network(&binding.network) else { return };
         for address in &binding.reserved {
-            if let Err(error) = self.node.keep(&network, *address, &binding.holder()) {
+            if let Err(error) = keep(&network, *address) {
                 warn!("{address}, which Docker keeps, is not free: {error}");
             }
         }
@@ -182,7 +192,17 @@ impl Driver {
 
     /// The engine's network goes.
     pub(crate) fn delete_network(&self, id: &str) -> Result<(), Refused> {
-        let id = identifier(id, "NetworkID")?;
+        self.end_binding(identifier(id, "NetworkID")?, true)
+    }
+
+    /// The engine's network went while nobody could be told. One that was made here goes everywhere, as it would have then.
+    /// Of another nobody knows whether its user does not want it here, or whether the engine's own state was lost.
+    pub(super) fn forget_network(&self, id: &str) -> Result<(), Refused> {
+        let made = self.store().get(id).is_some_and(|binding| binding.made);
+        self.end_binding(id, made)
+    }
+
+    fn end_binding(&self, id: &str, unwanted: bool) -> Result<(), Refused> {
         let Some(binding) = self.store().get(id).filter(|b| !b.leaving).cloned() else { return Ok(()) };
         // The engine removes no network that it knows endpoints of: those that are left are forgotten ones.
         for endpoint in self.node.lent_endpoints() {
@@ -196,7 +216,7 @@ impl Driver {
         let removed = self.remove_made(&binding);
         // The node removes Docker's network after its own; whoever does so before does not want it here, unless it is
         // there under another name.
-        if self.node.network(&binding.network).is_ok() && !self.is_shared(&binding) {
+        if unwanted && self.node.network(&binding.network).is_ok() && !self.is_shared(&binding) {
             self.store().hide(&binding.network)?;
         }
         match removed {

@@ -41,6 +41,9 @@ pub struct Binding {
     /// Endpoints get no way out.
     #[serde(default)]
     pub internal: bool,
+    /// The engine has listed the network, so that one that it no longer lists is gone.
+    #[serde(default)]
+    pub listed: bool,
     /// Addresses that the engine keeps: gateways that nobody is, and the user's auxiliary addresses.
     #[serde(default)]
     pub reserved: Vec<IpAddr>,
@@ -148,6 +151,15 @@ impl Store {
         self.replace(bindings, self.hidden.clone())
     }
 
+    /// Remembers which of the engine's networks it lists.
+    pub fn mark_listed(&mut self, is_listed: impl Fn(&str) -> bool) -> Result<(), StoreError> {
+        let mut bindings = self.bindings.clone();
+        for binding in bindings.values_mut() {
+            binding.listed |= is_listed(&binding.id);
+        }
+        if bindings == self.bindings { Ok(()) } else { self.replace(bindings, self.hidden.clone()) }
+    }
+
     /// Networks of the node's, by id, that the engine's user has removed from it.
     pub fn hidden(&self) -> &BTreeSet<String> {
         &self.hidden
@@ -207,6 +219,7 @@ mod tests {
             unforeseen: false,
             leaving: false,
             internal: false,
+            listed: false,
             reserved,
         }
     }

@@ -277,19 +277,18 @@ impl Node {
     /// Keeps an address of a network from being given out; it may have been leased for that. Blocks; the caller has the
     /// turn.
     pub(crate) fn keep(&self, network: &Network, address: IpAddr, keeper: &str) -> Result<(), NodeError> {
-        if self.hand_on(network, address, &lease_holder(address), keeper) {
-            return Ok(());
+        if !self.hand_on(network, address, &lease_holder(address), keeper) {
+            self.lease(network, Wanted::Exactly(address))?;
+            self.hand_on(network, address, &lease_holder(address), keeper);
         }
+        Ok(())
+    }
+
+    /// Keeps an address that was this node's to keep before: nobody is asked. Blocks; the caller has the turn.
+    pub(crate) fn keep_again(&self, network: &Network, address: IpAddr, keeper: &str) -> Result<(), NodeError> {
         match &self.membership {
-            Some(membership) => {
-                let kept = membership.restore_address(network, address, keeper);
-                kept.map_err(NodeError::Kept)
-            }
-            None => {
-                self.lease(network, Wanted::Exactly(address))?;
-                self.hand_on(network, address, &lease_holder(address), keeper);
-                Ok(())
-            }
+            Some(membership) => membership.restore_address(network, address, keeper).map_err(NodeError::Kept),
+            None => self.keep(network, address, keeper),
         }
     }
 

@@ -1,7 +1,10 @@
 //! A network that is made once is there in the Docker of every host of the cluster, for as long as it lives.
 
+use std::thread;
+use std::time::Duration;
+
 use crate::harness::node::Node;
-use crate::harness::{eventually, privileged, weft};
+use crate::harness::{eventually, privileged, weft, within};
 use crate::{Daemon, FLAGS, IMAGE, Site, engines, lab, members};
 
 impl Site<'_> {
@@ -265,6 +268,42 @@ fn one_that_cannot_be_removed_while_it_is_used_goes_when_it_is_not() {
     eventually("it was made anew", || id(&b) != old && b.knows("red"));
     b.engine.run(&format!("run --rm --network red {IMAGE} ip addr"));
     assert_eq!(b.says("stays in Docker as long as it is used there"), 1, "it was said again and again");
+    b.node().is_well();
+}
+
+/// The engine removes its networks whether or not their driver is there.
+#[test]
+fn what_docker_removed_while_weft_was_away_goes_and_does_not_come_back_for_ever() {
+    privileged!();
+    engines!();
+    let lab = lab();
+    let [mut a, mut b] = members(&lab, &[]);
+    a.engine.run(MAKE);
+    b.has_network("blue");
+    a.node().run("network create red --subnet 10.9.0.0/16");
+    b.has_network("red");
+    // Both have looked once more.
+    let seen = |site: &Site<'_>| {
+        let bindings = site.host.run(|| std::fs::read_to_string("/run/weft/state/docker.json")).unwrap().unwrap();
+        bindings.matches("\"listed\": true").count() == 2
+    };
+    eventually("the networks were listed", || seen(&a) && seen(&b));
+    (a.node, b.node) = (None, None);
+    // The engine tries for long to reach the driver.
+    thread::scope(|scope| {
+        scope.spawn(|| a.engine.run("network rm blue"));
+        scope.spawn(|| b.engine.run("network rm red"));
+    });
+    a.node = Some(Node::again(a.host, &[]));
+    b.node = Some(Node::again(b.host, &[]));
+    // One that was made for Docker's goes with it; another is there again, and what its user says then is heard.
+    let patience = Duration::from_secs(90);
+    within(patience, "blue goes everywhere", || a.networks() == 1 && !b.knows("blue"));
+    within(patience, "red is there again", || b.knows("red"));
+    b.engine.run("network rm red");
+    thread::sleep(Duration::from_secs(5));
+    assert!(!b.knows("red") && a.knows("red"), "its removal was not heard");
+    a.node().is_well();
     b.node().is_well();
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use weft::lab::{Daemon, Lab, LabSpec};
+use weft::sandbox::Netns;
 
 use crate::harness::node::Node;
 use crate::harness::privileged;
@@ -297,6 +298,78 @@ fn a_network_that_is_found_late_gives_out_its_own_addresses() {
     let id = plugin.node.run("network inspect blue")["id"].as_str().unwrap()[..2].to_owned();
     let said = plugin.refused("/IpamDriver.RequestPool", &json!({ "Options": { "network": id } }));
     assert!(said.contains("there is no network"), "{said}");
+}
+
+/// A device that is at home after a restart waits to be moved, but for one that has been away before.
+#[test]
+fn an_address_is_free_at_once_when_its_device_has_come_back() {
+    privileged!();
+    let lab = Lab::build(LabSpec::new(2)).unwrap();
+    let plugin = Plugin::start(&lab);
+    let (home, sandbox) = (&lab.hosts[0].netns, &lab.hosts[0].containers[0].netns);
+    let ip = |netns: &Netns, line: String| {
+        let done = netns.run(|| Command::new("ip").args(line.split_whitespace()).output()).unwrap().unwrap();
+        assert!(done.status.success(), "ip {line}: {}", String::from_utf8_lossy(&done.stderr));
+    };
+    plugin.call("/NetworkDriver.CreateNetwork", &create("n1", "10.9.0.0/24"));
+    let pool =
+        json!({ "AddressSpace": "weft", "Pool": "", "SubPool": "", "Options": { "network": "blue" }, "V6": false });
+    let pool = plugin.call("/IpamDriver.RequestPool", &pool)["PoolID"].clone();
+    let wanted = json!({ "PoolID": pool, "Address": "10.9.0.2", "Options": {} });
+    plugin.call("/IpamDriver.RequestAddress", &wanted);
+    let endpoint = json!({ "NetworkID": "n1", "EndpointID": "e1", "Interface": { "Address": "10.9.0.2/24" } });
+    plugin.call("/NetworkDriver.CreateEndpoint", &endpoint);
+    let names = json!({ "NetworkID": "n1", "EndpointID": "e1", "SandboxKey": sandbox.path() });
+    let joined = plugin.call("/NetworkDriver.Join", &names);
+    let device = joined["InterfaceName"]["SrcName"].as_str().unwrap();
+    let plugin = Plugin::of(plugin.node.crash_and_restart());
+    assert!(plugin.refused("/IpamDriver.RequestAddress", &wanted).contains("10.9.0.2"), "it may be about to be moved");
+    assert_eq!(plugin.call("/NetworkDriver.Join", &names), joined);
+
+    // As the engine moves it, and back where it tells nobody of the end.
+    let inside = sandbox.path().display();
+    ip(home, format!("link set {device} netns {inside}"));
+    ip(sandbox, format!("link set {device} name eth0 up"));
+    let placed =
+        || plugin.node.run("network inspect blue")["endpoints"][0]["netns"].to_string().contains(&inside.to_string());
+    crate::harness::eventually("its place is known", placed);
+    let node = plugin.node;
+    node.daemon.crash().unwrap();
+    ip(sandbox, format!("link set eth0 down name {device} netns {}", home.path().display()));
+    let plugin = Plugin::of(Node::again(&lab.hosts[0], &["--docker", "on"]));
+    assert_eq!(plugin.call("/IpamDriver.RequestAddress", &wanted)["Address"], "10.9.0.2/24");
+    plugin.node.is_well();
+}
+
+/// Of a network that is made with addresses to keep, they are kept in the whole cluster, and whoever is away.
+#[test]
+fn addresses_that_docker_keeps_are_nobody_s_in_the_cluster() {
+    privileged!();
+    let lab = Lab::build(LabSpec::new(2)).unwrap();
+    let [one, other] = &lab.hosts[..] else { panic!("two hosts") };
+    let first = Daemon::bootstrap(crate::harness::weft(), one, &["--docker", "on"]).unwrap();
+    let token = first.token(one).unwrap();
+    let second = Daemon::join(crate::harness::weft(), other, one, &token, &[]).unwrap();
+    let (plugin, second) = (Plugin::of(Node::of(one, first)), Node::of(other, second));
+    let mut made = create("n1", "10.9.0.0/24");
+    made["Options"]["com.docker.network.generic"] = json!({ "network": "blue" });
+    made["IPv4Data"][0]["AuxAddresses"] = json!({ "printer": "10.9.0.9/24" });
+    assert_eq!(plugin.call("/NetworkDriver.CreateNetwork", &made), json!({}));
+    crate::harness::eventually("the other has it", || second.run("network ls").as_array().unwrap().len() == 1);
+    let netns = other.containers[0].netns_arg();
+    let attach = format!("attach blue --netns {netns} --ip 10.9.0.9");
+    let is_refused = || {
+        let words: Vec<_> = attach.split_whitespace().collect();
+        let said = second.daemon.json(other, &words).unwrap_err().to_string();
+        assert!(said.contains("10.9.0.9"), "{said}");
+    };
+    is_refused();
+    // Whom nobody hears keeps what it has, and has it afterwards.
+    let Plugin { node, .. } = plugin;
+    node.daemon.crash().unwrap();
+    is_refused();
+    let _node = Node::again(one, &["--docker", "on"]);
+    is_refused();
 }
 
 /// What Docker has let go of is removed once nobody uses it, which a node that has just begun does not know.

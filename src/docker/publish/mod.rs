@@ -25,7 +25,6 @@ use self::drivers::{Drivers, Plugin};
 use self::due::{Due, Known, Listed, compare, request};
 use super::Driver;
 use super::engine::{Engine, EngineError, Events};
-use super::network::is_provisional;
 
 /// What happens to networks in the engine: percent-encoded
 /// `{"type":["network"],"event":["create","destroy","disconnect"]}`.
@@ -70,7 +69,7 @@ pub(super) async fn keep(driver: Arc<Driver>, engine: Engine, wanted: bool) {
         let event = keeper.wait(&mut glances).await;
         let networks = keeper.driver.node.networks();
         let changed = seen.as_ref() != Some(&networks);
-        let concerned = publishes || networks.iter().any(|network| is_provisional(&network.name));
+        let concerned = publishes || keeper.driver.store().bindings().next().is_some();
         if !keeper.driver.node.is_ready() || !concerned || !(event || changed || Instant::now() >= next) {
             continue;
         }
@@ -116,9 +115,13 @@ impl Keeper {
         if self.events.is_none() {
             self.events = Some(self.engine.events(EVENTS).await?);
         }
-        let known = self.known().await;
+        // Before it is asked: what is bound meanwhile is not missing.
+        let mut known = self.known().await;
         let listed: Vec<Listed> = self.engine.get("/networks").await?;
         let missing = self.missing(&known, &listed);
+        if self.forget(&missing, &listed).await {
+            known = self.known().await;
+        }
         let drivers = Drivers::of(self.engine.get::<Vec<Plugin>>("/plugins").await?);
         let due = compare(&known, &listed, &missing, &drivers);
         self.told.retain(|of, _| due.concerns(of));
@@ -193,6 +196,30 @@ impl Keeper {
         }
         let long = |since: &Instant| now.duration_since(*since) >= MAKING;
         self.missing.iter().filter(|(_, since)| long(since)).map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Ends the bindings of networks that the engine had and no longer has: nobody told of their end, since weft was away.
+    /// True if there were any.
+    async fn forget(&mut self, missing: &HashSet<String>, listed: &[Listed]) -> bool {
+        let gone: Vec<_> = {
+            let mut store = self.driver.store();
+            if let Err(error) = store.mark_listed(|id| listed.iter().any(|network| network.id == id)) {
+                warn!("{error}");
+            }
+            let had = |id: &&String| store.get(id).is_some_and(|binding| binding.listed);
+            missing.iter().filter(had).cloned().collect()
+        };
+        for id in &gone {
+            let (turn, driver, id) = (self.driver.node.turn().await, Arc::clone(&self.driver), id.clone());
+            let forgotten = spawn_blocking(move || {
+                let _turn = turn;
+                driver.forget_network(&id)
+            });
+            if let Ok(Err(error)) = forgotten.await {
+                warn!("a network that Docker has no more is not forgotten: {error}");
+            }
+        }
+        !gone.is_empty()
     }
 
     async fn in_a_swarm(&mut self) -> Result<bool, EngineError> {

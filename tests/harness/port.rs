@@ -107,10 +107,13 @@ impl Port {
         }
     }
 
-    /// Reads one frame; `None` for one that went out.
+    /// Reads one frame; `None` for one that went out, or where the wait was broken off, as when the machine was halted.
     fn read(&self) -> std::io::Result<Option<Vec<u8>>> {
         let mut frame = vec![0; 1 << 17];
-        let (len, from) = recvfrom::<LinkAddr>(self.socket.as_raw_fd(), &mut frame)?;
+        let (len, from) = match recvfrom::<LinkAddr>(self.socket.as_raw_fd(), &mut frame) {
+            Err(Errno::EINTR) => return Ok(None),
+            received => received?,
+        };
         frame.truncate(len);
         Ok(from.is_none_or(|from| from.pkttype() != OUTGOING).then_some(frame))
     }

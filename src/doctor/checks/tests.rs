@@ -245,9 +245,11 @@ fn what_was_dropped_in_the_last_minute() {
 
 #[test]
 fn what_a_new_endpoint_says_before_it_is_known_accuses_nobody() {
-    let drops = |count: u64| [("inner_source_foreign".to_owned(), count)].into();
-    assert_is(&daemon(|d| d.recent_drops = drops(6)), "wrong-vtep", State::Warn, &["inner_source_foreign 6"]);
-    let mut facts = healthy();
-    facts.daemon.as_mut().unwrap().recent_drops = drops(5);
-    assert!(is_well(&all(&facts)) && all(&facts).iter().all(|finding| finding.state == State::Ok));
+    for reason in ["inner_source_foreign", "not_member"] {
+        let drops = |count: u64| [(reason.to_owned(), count)].into();
+        assert_is(&daemon(|d| d.recent_drops = drops(6)), "wrong-vtep", State::Warn, &[&format!("{reason} 6")]);
+        let mut facts = healthy();
+        facts.daemon.as_mut().unwrap().recent_drops = drops(5);
+        assert!(is_well(&all(&facts)) && all(&facts).iter().all(|finding| finding.state == State::Ok), "{reason}");
+    }
 }

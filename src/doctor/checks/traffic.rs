@@ -86,9 +86,9 @@ const SYMPTOMS: &[Symptom] = &[
     },
 ];
 
-/// The kernel of a new endpoint speaks (ND, listener reports) before every member has heard of it: so many frames of a
-/// station that the table does not have yet accuse nobody.
-const OF_NEWCOMERS: (&str, u64) = ("inner_source_foreign", 5);
+/// The kernel of a new endpoint speaks (ND, listener reports) before every member has heard of it, or of its node's part in
+/// the network: so many frames of each kind accuse nobody.
+const OF_NEWCOMERS: ([&str; 2], u64) = (["inner_source_foreign", "not_member"], 5);
 
 pub(super) fn check(daemon: &Daemon) -> Vec<Finding> {
     SYMPTOMS.iter().flat_map(|symptom| judge(symptom, daemon)).collect()
@@ -98,7 +98,7 @@ fn judge(symptom: &Symptom, daemon: &Daemon) -> Vec<Finding> {
     let Symptom { check, reasons, state, meaning, remedy } = *symptom;
     let counted = reasons.iter().filter_map(|reason| Some((*reason, *daemon.recent_drops.get(*reason)?)));
     let (newcomers, usual) = OF_NEWCOMERS;
-    let telling = counted.filter(|(reason, count)| *reason != newcomers || *count > usual);
+    let telling = counted.filter(|(reason, count)| !newcomers.contains(reason) || *count > usual);
     let counts: Vec<_> = telling.map(|(reason, count)| format!("{reason} {count}")).collect();
     let window = daemon.window_seconds.max(1);
     let found = (!counts.is_empty()).then(|| Finding {

@@ -232,6 +232,7 @@ impl Vtep {
             }
             segment.ports.push(port.clone());
             segment.fdb.set_local(mac, id);
+            view.udp_alone |= !port.device.takes_udp_super_frames();
             view.ports.insert(id, port);
             Ok(())
         })?;

@@ -22,6 +22,7 @@ use crate::capture::Mirror;
 use crate::drops::DropReason;
 use crate::engine::run::Run;
 use crate::engine::{Engine, Forward, Now, Source, clamp_mss};
+use crate::frame::Transport;
 use crate::offload::check::{Check, verify};
 use crate::offload::coalesce::{Coalescer, Frame, MAX_FRAMES, Output, Piece, Sink};
 use crate::offload::vnet_hdr::{self, VnetHdr};
@@ -229,7 +230,9 @@ impl Work<'_> {
         if self.out.mirror.is_on() {
             self.out.arrived(arena, &frame, decapsulated.vni, decapsulated.forward, source);
         }
+        let alone = self.view.udp_alone && layout.transport == Transport::Udp;
         match decapsulated.forward {
+            Forward::Port(port) if alone => self.coalescer.push_alone(arena, Frame { port, ..frame }, &mut self.out),
             Forward::Port(port) => self.coalescer.push(arena, Frame { port, ..frame }, &mut self.out),
             // Group frames are few, and the header of what is coalesced is edited in place: one copy per port, alone.
             _ => {

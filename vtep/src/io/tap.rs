@@ -21,6 +21,7 @@ pub(super) const MAX_READ: usize = crate::offload::vnet_hdr::LEN + 18 + 65_535;
 #[derive(Debug)]
 pub struct Tap {
     fd: OwnedFd,
+    udp_super_frames: bool,
 }
 
 impl Tap {
@@ -42,16 +43,17 @@ impl Tap {
     }
 
     fn open(name: &str, mode: Mode) -> io::Result<Tap> {
-        let tap = Tap { fd: tun::open(name, mode)? };
+        let mut tap = Tap { fd: tun::open(name, mode)?, udp_super_frames: false };
         tap.ask_for_offloads(name)?;
         Ok(tap)
     }
 
     /// Asks for all offloads, and without the newest ones where the kernel does not know them.
-    fn ask_for_offloads(&self, name: &str) -> io::Result<()> {
+    fn ask_for_offloads(&mut self, name: &str) -> io::Result<()> {
         const TCP: u32 = offload::CSUM | offload::TSO4 | offload::TSO6;
+        const UDP: u32 = offload::USO4 | offload::USO6;
         let steps = [
-            (TCP | offload::TSO_ECN | offload::USO4 | offload::USO6, ""),
+            (TCP | offload::TSO_ECN | UDP, ""),
             (TCP | offload::TSO_ECN, "UDP super-frames (Linux 6.2): many small datagrams cost more"),
             (TCP, "super-frames of flows with ECN"),
             (offload::CSUM, "TCP super-frames: throughput falls to about a quarter"),
@@ -61,6 +63,7 @@ impl Tap {
         for (flags, lost) in steps {
             last = tun::set_offload(self.fd.as_fd(), flags);
             if last.is_ok() {
+                self.udp_super_frames = flags & UDP != 0;
                 if !lost.is_empty() {
                     info!(device = name, "the kernel's TUN driver lacks {lost}");
                 }
@@ -68,6 +71,11 @@ impl Tap {
             }
         }
         last
+    }
+
+    /// Whether the device takes super-frames of UDP. A kernel that gives none takes none; those of TCP every one takes.
+    pub fn takes_udp_super_frames(&self) -> bool {
+        self.udp_super_frames
     }
 
     /// Keeps the device when the last file on it is closed, or no longer.

@@ -174,6 +174,45 @@ fn nothing_is_allocated(suite: Option<Suite>, captured: bool) {
     }
 }
 
+/// A kernel whose TUN driver knows no super-frames of UDP (before Linux 6.2) refuses them.
+#[test]
+fn datagrams_are_not_joined_where_devices_take_no_super_frames_of_udp() {
+    if !in_a_lab() {
+        return;
+    }
+    ip("link set lo up");
+    let ((_here, mut sender), (there, mut receiver)) = (node(1, 2, false), node(2, 1, false));
+    ip("addr add 10.77.0.1/24 dev tap1");
+    ip(&format!("neigh add 10.77.0.2 lladdr {} dev tap1", mac(2)));
+    let socket = UdpSocket::bind("10.77.0.1:0").unwrap();
+    let mut written = |alone: bool| {
+        let set = there.shared.view.update(|view| {
+            view.udp_alone = alone;
+            Ok::<_, ()>(())
+        });
+        set.unwrap();
+        let (before, frames) = (taken("tap2"), there.stats().rx_frames);
+        for _ in 0..20 {
+            socket.send_to(&[7; 700], "10.77.0.2:9").unwrap();
+        }
+        for _ in 0..40 {
+            sender.turn(EpollTimeout::ZERO);
+            receiver.turn(EpollTimeout::ZERO);
+        }
+        assert_eq!(there.stats().rx_frames - frames, 20);
+        taken("tap2") - before
+    };
+    assert!(written(false) < 20, "nothing was joined");
+    assert_eq!(written(true), 20);
+}
+
+/// How many frames and super-frames a device was given.
+fn taken(device: &str) -> u64 {
+    let table = std::fs::read_to_string("/proc/thread-self/net/dev").unwrap();
+    let row = table.lines().find_map(|line| line.trim().strip_prefix(device)?.strip_prefix(':')).unwrap();
+    row.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
 /// A worker that took a change and then its wake-up slept through the change that came in between.
 #[test]
 fn a_change_that_comes_while_another_is_taken_wakes_the_worker_again() {

@@ -88,6 +88,8 @@ pub struct View<D> {
     pub narrow: Arc<HashMap<IpAddr, u16>>,
     /// Who looks on.
     pub captures: Vec<Arc<Capture>>,
+    /// Frames of UDP go to the ports one by one: their devices take no super-frames of it.
+    pub udp_alone: bool,
 }
 
 impl<D> Default for View<D> {
@@ -98,6 +100,7 @@ impl<D> Default for View<D> {
             sessions: Sessions::default(),
             narrow: Arc::default(),
             captures: Vec::new(),
+            udp_alone: false,
         }
     }
 }
@@ -110,6 +113,7 @@ impl<D> Clone for View<D> {
             sessions: self.sessions.clone(),
             narrow: self.narrow.clone(),
             captures: self.captures.clone(),
+            udp_alone: self.udp_alone,
         }
     }
 }

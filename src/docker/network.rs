@@ -219,21 +219,19 @@ impl Driver {
         if unwanted && self.node.network(&binding.network).is_ok() && !self.is_shared(&binding) {
             self.store().hide(&binding.network)?;
         }
-        match removed {
-            // The engine removes its network whatever it is told here, and never asks again.
-            Err(NodeError::HasEndpoints { .. } | NodeError::HasEndpointsElsewhere { .. }) => {
+        let Err(error) = removed else {
+            self.store().remove(id)?;
+            info!(id, "Docker's network is gone");
+            return Ok(());
+        };
+        // The engine removes its network whatever it is told here, and never asks again.
+        self.store().insert(Binding { leaving: true, reserved: Vec::new(), ..binding })?;
+        match error {
+            NodeError::HasEndpoints { .. } | NodeError::HasEndpointsElsewhere { .. } => {
                 info!(id, "Docker's network is gone, and still used by others: it goes once it is not");
-                Ok(self.store().insert(Binding { leaving: true, reserved: Vec::new(), ..binding })?)
-            }
-            Err(error) => {
-                self.store().insert(Binding { leaving: true, reserved: Vec::new(), ..binding })?;
-                Err(error.into())
-            }
-            Ok(()) => {
-                self.store().remove(id)?;
-                info!(id, "Docker's network is gone");
                 Ok(())
             }
+            error => Err(error.into()),
         }
     }
 

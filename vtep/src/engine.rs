@@ -108,8 +108,8 @@ impl<W: Watch> Engine<W> {
     /// Decides on a frame from a port, untagged already.
     ///
     /// `layout` is the frame's, `packet_len` the bytes of the largest network packet that will come of it (a segment's,
-    /// for a super-frame); `storm` is the port's allowance of flooded frames, `count` of which this one stands for. `partial` says that the transport checksum
-    /// is still to be finished, which matters where the MSS is clamped.
+    /// for a super-frame); `storm` is the port's allowance of flooded frames, `count` of which this one stands for.
+    /// `partial` says that the transport checksum is still to be finished, which matters where the MSS is clamped.
     ///
     /// # Errors
     /// Why the frame ends. On [`DropReason::Oversize`] the caller owes the sender an ICMP answer.

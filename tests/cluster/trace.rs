@@ -1,12 +1,10 @@
 //! `weft trace`: a frame is followed through both nodes, and where it would end, its counter's name is given.
 
-use std::process::Command;
-
 use serde_json::Value;
 use weft::lab::{LabSpec, UPLINK, Underlay};
-use weft::sandbox::{Netns, devices};
+use weft::sandbox::devices;
 
-use crate::harness::{eventually, needs, privileged};
+use crate::harness::{eventually, ip, needs, privileged};
 use crate::{BLUE, Cluster, text, words};
 
 impl Cluster {
@@ -33,11 +31,6 @@ impl Cluster {
     fn mac(&self, n: usize) -> String {
         text(&self.json(n, &format!("network inspect {BLUE}"))["endpoints"][0]["mac"])
     }
-}
-
-fn ip(netns: &Netns, line: &str) {
-    let status = netns.run(|| Command::new("ip").args(line.split_whitespace()).status()).unwrap().unwrap();
-    assert!(status.success(), "ip {line}");
 }
 
 /// The echo requests that a namespace's kernel has heard, of its counters (proc_net(5)).

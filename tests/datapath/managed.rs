@@ -2,7 +2,6 @@
 //! own; the endpoints are the kernel's, which alone judges whether an answer is one.
 
 use std::net::IpAddr;
-use std::process::Command;
 
 use weft::lab::kernel::{INSIDE, VXLAN_PORT};
 use weft::lab::{Container, Host, Lab};
@@ -76,10 +75,7 @@ impl<'a> Member<'a> {
 
     /// Sends a command of `ip` into the endpoint's namespace.
     fn ip(&self, line: &str) -> String {
-        let command = || Command::new("ip").args(line.split_whitespace()).output();
-        let output = self.container().netns.run(command).unwrap().unwrap();
-        assert!(output.status.success(), "ip {line}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
+        crate::harness::ip(&self.container().netns, line)
     }
 }
 

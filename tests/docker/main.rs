@@ -118,13 +118,18 @@ impl<'a> Site<'a> {
     }
 }
 
+/// Two members of one cluster, each started with flags of its own.
+fn nodes<'a>(lab: &'a Lab, of_first: &[&str], of_second: &[&str]) -> [Node<'a>; 2] {
+    let [one, other] = &lab.hosts[..] else { panic!("two hosts") };
+    let first = Daemon::bootstrap(harness::weft(), one, of_first).unwrap();
+    let token = first.token(one).unwrap();
+    let second = Daemon::join(harness::weft(), other, one, &token, of_second).unwrap();
+    [Node::of(one, first), Node::of(other, second)]
+}
+
 /// Two sites that are members of one cluster, the first of which begins it with `more`.
 fn members<'a>(lab: &'a Lab, more: &[&str]) -> [Site<'a>; 2] {
-    let [one, other] = &lab.hosts[..] else { panic!("two hosts") };
-    let first = Daemon::bootstrap(harness::weft(), one, &[&FLAGS[..], more].concat()).unwrap();
-    let token = first.token(one).unwrap();
-    let second = Daemon::join(harness::weft(), other, one, &token, &FLAGS).unwrap();
-    [Site::with(one, Node::of(one, first)), Site::with(other, Node::of(other, second))]
+    nodes(lab, &[&FLAGS[..], more].concat(), &FLAGS).map(|node| Site::with(node.host, node))
 }
 
 /// Two sites, on each the plain network blue with the other as its remote, made with `weft network create`; each gives out

@@ -294,8 +294,8 @@ fn what_docker_removed_while_weft_was_away_goes_and_does_not_come_back_for_ever(
         scope.spawn(|| a.engine.run("network rm blue"));
         scope.spawn(|| b.engine.run("network rm red"));
     });
-    a.node = Some(Node::again(a.host, &[]));
-    b.node = Some(Node::again(b.host, &[]));
+    a.restart_weft(&[]);
+    b.restart_weft(&[]);
     // One that was made for Docker's goes with it; another is there again, and what its user says then is heard.
     let patience = Duration::from_secs(90);
     within(patience, "blue goes everywhere", || a.networks() == 1 && !b.knows("blue"));

@@ -8,13 +8,15 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use weft::lab::{Daemon, Lab, LabSpec};
-use weft::sandbox::Netns;
+use weft::lab::{Lab, LabSpec};
 
 use crate::harness::node::Node;
-use crate::harness::privileged;
 use crate::harness::program::Program;
-use crate::lab;
+use crate::harness::{eventually, ip, privileged};
+use crate::{lab, nodes};
+
+/// How a weft is started that is to serve Docker, whether or not there is an engine.
+const ON: [&str; 2] = ["--docker", "on"];
 
 const SOCKET: &str = "/run/docker/plugins/weft.sock";
 
@@ -63,7 +65,7 @@ struct Plugin<'a> {
 
 impl<'a> Plugin<'a> {
     fn start(lab: &'a Lab) -> Plugin<'a> {
-        Plugin::of(Node::with(&lab.hosts[0], &["--docker", "on"]))
+        Plugin::of(Node::with(&lab.hosts[0], &ON))
     }
 
     fn of(node: Node<'a>) -> Plugin<'a> {
@@ -193,6 +195,18 @@ fn create(id: &str, subnet: &str) -> Value {
     })
 }
 
+/// Two members of a cluster that share the network blue, which Docker has made on the first with these auxiliary addresses.
+fn sharing<'a>(lab: &'a Lab, auxiliary: Value) -> (Plugin<'a>, Node<'a>) {
+    let [first, second] = nodes(lab, &ON, &[]);
+    let plugin = Plugin::of(first);
+    let mut made = create("n1", "10.9.0.0/24");
+    made["Options"]["com.docker.network.generic"] = json!({ "network": "blue" });
+    made["IPv4Data"][0]["AuxAddresses"] = auxiliary;
+    assert_eq!(plugin.call("/NetworkDriver.CreateNetwork", &made), json!({}));
+    eventually("the other has it", || second.run("network ls").as_array().unwrap().len() == 1);
+    (plugin, second)
+}
+
 #[test]
 fn a_request_that_comes_twice_does_its_work_once() {
     privileged!();
@@ -307,10 +321,6 @@ fn an_address_is_free_at_once_when_its_device_has_come_back() {
     let lab = Lab::build(LabSpec::new(2)).unwrap();
     let plugin = Plugin::start(&lab);
     let (home, sandbox) = (&lab.hosts[0].netns, &lab.hosts[0].containers[0].netns);
-    let ip = |netns: &Netns, line: String| {
-        let done = netns.run(|| Command::new("ip").args(line.split_whitespace()).output()).unwrap().unwrap();
-        assert!(done.status.success(), "ip {line}: {}", String::from_utf8_lossy(&done.stderr));
-    };
     plugin.call("/NetworkDriver.CreateNetwork", &create("n1", "10.9.0.0/24"));
     let pool =
         json!({ "AddressSpace": "weft", "Pool": "", "SubPool": "", "Options": { "network": "blue" }, "V6": false });
@@ -328,15 +338,15 @@ fn an_address_is_free_at_once_when_its_device_has_come_back() {
 
     // As the engine moves it, and back where it tells nobody of the end.
     let inside = sandbox.path().display();
-    ip(home, format!("link set {device} netns {inside}"));
-    ip(sandbox, format!("link set {device} name eth0 up"));
+    ip(home, &format!("link set {device} netns {inside}"));
+    ip(sandbox, &format!("link set {device} name eth0 up"));
     let placed =
         || plugin.node.run("network inspect blue")["endpoints"][0]["netns"].to_string().contains(&inside.to_string());
-    crate::harness::eventually("its place is known", placed);
+    eventually("its place is known", placed);
     let node = plugin.node;
     node.daemon.crash().unwrap();
-    ip(sandbox, format!("link set eth0 down name {device} netns {}", home.path().display()));
-    let plugin = Plugin::of(Node::again(&lab.hosts[0], &["--docker", "on"]));
+    ip(sandbox, &format!("link set eth0 down name {device} netns {}", home.path().display()));
+    let plugin = Plugin::of(Node::again(&lab.hosts[0], &ON));
     assert_eq!(plugin.call("/IpamDriver.RequestAddress", &wanted)["Address"], "10.9.0.2/24");
     plugin.node.is_well();
 }
@@ -347,15 +357,7 @@ fn addresses_that_docker_keeps_are_nobody_s_in_the_cluster() {
     privileged!();
     let lab = Lab::build(LabSpec::new(2)).unwrap();
     let [one, other] = &lab.hosts[..] else { panic!("two hosts") };
-    let first = Daemon::bootstrap(crate::harness::weft(), one, &["--docker", "on"]).unwrap();
-    let token = first.token(one).unwrap();
-    let second = Daemon::join(crate::harness::weft(), other, one, &token, &[]).unwrap();
-    let (plugin, second) = (Plugin::of(Node::of(one, first)), Node::of(other, second));
-    let mut made = create("n1", "10.9.0.0/24");
-    made["Options"]["com.docker.network.generic"] = json!({ "network": "blue" });
-    made["IPv4Data"][0]["AuxAddresses"] = json!({ "printer": "10.9.0.9/24" });
-    assert_eq!(plugin.call("/NetworkDriver.CreateNetwork", &made), json!({}));
-    crate::harness::eventually("the other has it", || second.run("network ls").as_array().unwrap().len() == 1);
+    let (plugin, second) = sharing(&lab, json!({ "printer": "10.9.0.9/24" }));
     let netns = other.containers[0].netns_arg();
     let attach = format!("attach blue --netns {netns} --ip 10.9.0.9");
     let is_refused = || {
@@ -368,7 +370,7 @@ fn addresses_that_docker_keeps_are_nobody_s_in_the_cluster() {
     let Plugin { node, .. } = plugin;
     node.daemon.crash().unwrap();
     is_refused();
-    let _node = Node::again(one, &["--docker", "on"]);
+    let _node = Node::again(one, &ON);
     is_refused();
 }
 
@@ -378,33 +380,24 @@ fn a_network_that_is_to_go_waits_for_users_that_are_not_heard() {
     privileged!();
     let lab = Lab::build(LabSpec::new(2)).unwrap();
     let [one, other] = &lab.hosts[..] else { panic!("two hosts") };
-    let flags = ["--docker", "on"];
-    let first = Daemon::bootstrap(crate::harness::weft(), one, &flags).unwrap();
-    let token = first.token(one).unwrap();
-    let second = Daemon::join(crate::harness::weft(), other, one, &token, &[]).unwrap();
-    let (first, second) = (Node::of(one, first), Node::of(other, second));
-    let plugin = Plugin::of(first);
-    let mut made = create("n1", "10.9.0.0/24");
-    made["Options"]["com.docker.network.generic"] = json!({ "network": "blue" });
-    assert_eq!(plugin.call("/NetworkDriver.CreateNetwork", &made), json!({}));
-    crate::harness::eventually("the other has it", || second.run("network ls").as_array().unwrap().len() == 1);
+    let (plugin, second) = sharing(&lab, Value::Null);
     second.run(&format!("attach blue --netns {} --ip 10.9.0.7", other.containers[0].netns_arg()));
     let blue = |node: &Node<'_>| node.run("network inspect blue");
-    crate::harness::eventually("its container is known", || plugin.node.run("neigh").as_array().unwrap().len() == 1);
+    eventually("its container is known", || plugin.node.run("neigh").as_array().unwrap().len() == 1);
     assert_eq!(plugin.call("/NetworkDriver.DeleteNetwork", &json!({ "NetworkID": "n1" })), json!({}));
     blue(&plugin.node);
     // Who is a member is on the disk a second or two after it became one.
     std::thread::sleep(Duration::from_secs(3));
     second.daemon.crash().unwrap();
     plugin.node.daemon.crash().unwrap();
-    let plugin = Plugin::of(Node::again(one, &flags));
+    let plugin = Plugin::of(Node::again(one, &ON));
     // It looks every five seconds for what has become free.
     std::thread::sleep(Duration::from_secs(12));
     blue(&plugin.node);
     let second = Node::again(other, &[]);
     let endpoint = blue(&second)["endpoints"][0]["endpoint"].as_str().unwrap().to_owned();
     second.run(&format!("detach {endpoint}"));
-    crate::harness::eventually("nobody uses it", || plugin.node.run("network ls").as_array().unwrap().is_empty());
+    eventually("nobody uses it", || plugin.node.run("network ls").as_array().unwrap().is_empty());
 }
 
 #[test]
@@ -495,10 +488,10 @@ fn a_live_socket_is_not_replaced_and_a_stale_one_is() {
         })
         .unwrap();
     let node = Node::with(host, &["--docker", "auto"]);
-    crate::harness::eventually("the other one is left alone, and that is said", || {
+    eventually("the other one is left alone, and that is said", || {
         node.daemon.log().contains("answers on /run/docker/plugins/weft.sock already")
     });
     drop(listener);
     let socket = PathBuf::from(format!("/proc/{}/root{SOCKET}", node.daemon.pid()));
-    crate::harness::eventually("a stale one is replaced", || UnixStream::connect(&socket).is_ok());
+    eventually("a stale one is replaced", || UnixStream::connect(&socket).is_ok());
 }

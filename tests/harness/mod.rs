@@ -70,6 +70,13 @@ pub(crate) fn within(patience: Duration, what: &str, mut done: impl FnMut() -> b
     }
 }
 
+/// Runs a command of `ip`, which must succeed, in a namespace, and returns what it prints.
+pub(crate) fn ip(netns: &Netns, line: &str) -> String {
+    let output = netns.run(|| Command::new("ip").args(line.split_whitespace()).output()).unwrap().unwrap();
+    assert!(output.status.success(), "ip {line}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
 /// The binary under test.
 pub(crate) fn weft() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_weft"))

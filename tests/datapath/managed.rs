@@ -69,6 +69,12 @@ impl<'a> Member<'a> {
         ]
     }
 
+    /// The control plane tells this node; from here on all frames go by it.
+    fn hears(&self, updates: &[Update]) {
+        self.vtep.apply(updates);
+        assert!(self.vtep.settle(), "a worker stands still");
+    }
+
     fn dropped(&self, reason: DropReason) -> u64 {
         self.vtep.stats().drops_of(reason)
     }
@@ -84,7 +90,7 @@ fn cluster(lab: &Lab, change: impl Fn(&mut NetworkSpec)) -> Vec<Member<'_>> {
     let members: Vec<_> = lab.hosts.iter().zip(1..).map(|(host, n)| Member::start(host, n, &change)).collect();
     let records: Vec<_> = members.iter().flat_map(Member::records).collect();
     for member in &members {
-        member.vtep.apply(&records);
+        member.hears(&records);
     }
     members
 }
@@ -177,7 +183,7 @@ fn nobody_speaks_for_stations_that_are_not_there() {
     let vteps: Vec<_> = others.iter().map(|host| Stranger::on(host, first)).collect();
     let (vni, inside) = (vni(), Port::open(&first.containers[0].netns, INSIDE, MARK));
     let told = station(1);
-    member.vtep.apply(&[
+    member.hears(&[
         Update::Member { vni, vtep: others[0].address },
         Update::Member { vni, vtep: others[1].address },
         Update::Station { vni, mac: told, vtep: others[0].address },
@@ -213,7 +219,7 @@ fn remotes_outside_of_the_cluster_are_learned_from() {
     let (vni, inside) = (vni(), Port::open(&first.containers[0].netns, INSIDE, MARK));
     let told = station(1);
     let station_at = |mac| member.vtep.fdb().into_iter().find(|row| row.mac == mac).map(|row| (row.place, row.kind));
-    member.vtep.apply(&[Update::Member { vni, vtep: member_at }, Update::Station { vni, mac: told, vtep: member_at }]);
+    member.hears(&[Update::Member { vni, vtep: member_at }, Update::Station { vni, mac: told, vtep: member_at }]);
     // What nobody knows, the remote is asked for, and nobody else.
     inside.send(&mark(station(2), member.mac, 1));
     inside.send(&mark(Mac::BROADCAST, member.mac, 2));
@@ -244,7 +250,7 @@ fn stations_behind_a_trusted_port_are_announced() {
     assert_eq!(told, [Announcement { vni, mac: guest, port: Some(a.port) }]);
     // The other node refuses it until the control plane has passed that on.
     eventually("it is refused", || b.dropped(DropReason::InnerSourceForeign) == 1);
-    b.vtep.apply(&[Update::Station { vni, mac: guest, vtep: a.host.address }]);
+    b.hears(&[Update::Station { vni, mac: guest, vtep: a.host.address }]);
     inside.send(&mark(b.mac, guest, 2));
     assert_eq!(numbers(&other.until("the guest", |frame| number(frame).is_some())), [2]);
     other.send(&mark(guest, b.mac, 3));

@@ -4,6 +4,7 @@ use std::net::{IpAddr, UdpSocket};
 
 use socket2::SockRef;
 use weft::lab::{Host, kernel::VXLAN_PORT};
+use weft::traffic::ping;
 
 use super::PATIENCE;
 
@@ -20,9 +21,12 @@ impl Vtep {
     }
 
     /// As [`Vtep::on`], from this source port; 0 is any.
+    ///
+    /// The hosts know each other's link addresses afterwards: what waits for one can be overtaken by what comes after.
     pub(crate) fn from_port(host: &Host, peer: &Host, port: u16) -> Vtep {
         let socket = host.netns.run(|| UdpSocket::bind((host.address, port))).unwrap().unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        assert!(ping::once(&host.netns, peer.address, PATIENCE).unwrap().is_some(), "no way to {}", peer.address);
         Vtep { socket, peer: peer.address }
     }
 
@@ -49,7 +53,8 @@ impl Vtep {
         loop {
             let mut datagram = vec![0; 1 << 16];
             let len = self.socket.recv(&mut datagram);
-            datagram.truncate(len.unwrap_or_else(|error| panic!("{what} did not come: {error}")));
+            let others = datagrams.len();
+            datagram.truncate(len.unwrap_or_else(|error| panic!("{what} did not come, but {others} others: {error}")));
             let is_last = last(&datagram);
             datagrams.push(datagram);
             if is_last {

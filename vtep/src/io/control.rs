@@ -4,7 +4,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use super::Vtep;
+use super::{GRACE, Vtep};
 use crate::switch::announce::Announcement;
 use crate::switch::update::{self, Update};
 use crate::switch::view::Segment;
@@ -12,7 +12,7 @@ use crate::switch::{FdbKind, FdbRow, Place};
 
 impl Vtep {
     /// Makes changes to managed networks, in order. Stations and neighbours count at once; the workers get one new view
-    /// for all changes of members.
+    /// for all changes of members, which each takes up with its next turn: [`Vtep::settle`] waits for that.
     ///
     /// What is said of networks that are not here is ignored: after [`Vtep::add_network`] the caller tells all of it.
     pub fn apply(&self, updates: &[Update]) {
@@ -31,6 +31,11 @@ impl Vtep {
             Ok::<_, Infallible>(())
         });
         let Ok(()) = published;
+    }
+
+    /// Waits until every worker goes by all that was changed before; false if one has not for as long as any change waits.
+    pub fn settle(&self) -> bool {
+        self.shared.synchronize(GRACE)
     }
 
     /// The stations that have come and gone behind ports of managed networks with `trust_macs` since the last call, by

@@ -13,7 +13,6 @@ use weft_vtep::offload::coalesce::{Frame, Piece};
 use weft_vtep::offload::segment::{MAX_HEADER, Plan};
 use weft_vtep::offload::vnet_hdr::{self, Gso, VnetHdr};
 use weft_vtep::path::ecn;
-use weft_vtep::switch::storm::Bucket;
 use weft_vtep::switch::view::{Port, Segment, View};
 use weft_vtep::switch::{NetworkSpec, Place};
 use weft_vtep::wire::vxlan;
@@ -34,7 +33,6 @@ pub(crate) struct Side {
     pub(crate) vni: Vni,
     port: Arc<Port<()>>,
     engine: Engine,
-    storm: Bucket,
     key: FlowKey,
     now: Now,
 }
@@ -43,7 +41,7 @@ impl Side {
     /// `station` is the port's own address, `other` is known behind the remote.
     pub(crate) fn new(station: Mac, other: Mac) -> Self {
         let vni = Vni::new(4096).expect("a VNI");
-        let port = Arc::new(Port { id: PortId(1), vni, mac: station, device: () });
+        let port = Arc::new(Port::new(PortId(1), vni, station, ()));
         let spec = NetworkSpec { remotes: vec![PEER], ..NetworkSpec::new(vni, MTU) };
         let mut segment = Segment::new(spec, SECRET);
         segment.fdb.set_local(station, port.id);
@@ -57,7 +55,6 @@ impl Side {
             vni,
             port,
             engine: Engine::new(SECRET),
-            storm: Bucket::new(1, 1),
             key: FlowKey::new([0x5851_f42d_4c95_7f2d, 9]),
             now: Now { ns: 1, s: 1 },
         }
@@ -77,9 +74,8 @@ impl Side {
                 (layout, frame.len() - layout.l3, 1)
             }
         };
-        let (partial, storm) = (hdr.csum.is_some(), &mut self.storm);
         let decision =
-            self.engine.from_port(segment, &self.port, frame, &layout, packet_len, partial, storm, count, self.now);
+            self.engine.from_port(segment, &self.port, frame, &layout, packet_len, hdr.csum.is_some(), count, self.now);
         assert_eq!(decision, Ok(Forward::Vtep(PEER)));
         black_box((self.key.hash(frame, &layout), ecn::encap(layout.tos(frame))));
         let vxlan = vxlan::header(self.vni);

@@ -15,7 +15,6 @@ use weft_vtep::offload::check;
 use weft_vtep::offload::segment::Plan;
 use weft_vtep::offload::vnet_hdr::{self, Gso, VnetHdr};
 use weft_vtep::path::{ecn, icmp};
-use weft_vtep::switch::storm::Bucket;
 use weft_vtep::switch::view::{Segment, View};
 use weft_vtep::wire::vxlan;
 
@@ -28,7 +27,6 @@ fuzz_target!(|data: &[u8]| {
         }
     }
     let (mut engine, mut peer) = (Engine::new(1), Engine::new(2));
-    let mut storm = Bucket::new(1_000, 10);
     let mut input = Input(data);
     let mut now = Now { ns: 1_000_000_000, s: 1 };
     while !input.is_empty() {
@@ -53,7 +51,7 @@ fuzz_target!(|data: &[u8]| {
             None => (Layout::of(frame), frame.len() - Layout::of(frame).l3, 1),
         };
         let partial = hdr.csum.is_some();
-        match engine.from_port(segment, port, frame, &layout, packet_len, partial, &mut storm, count, now) {
+        match engine.from_port(segment, port, frame, &layout, packet_len, partial, count, now) {
             Ok(Forward::Port(other)) => {
                 assert!(other != port.id && here.ports[&other].vni == port.vni, "out of the network");
             }

@@ -74,7 +74,7 @@ pub fn view() -> View<()> {
         (spec.keep_vlan, spec.trust_macs) = (index == 1, index == 1);
         let mut segment = Segment::new(spec, 0x5eed);
         for number in [index as u32 * 2, index as u32 * 2 + 1] {
-            let port = Arc::new(Port { id: PortId(number), vni, mac: endpoint(number), device: () });
+            let port = Arc::new(Port::new(PortId(number), vni, endpoint(number), ()));
             segment.fdb.set_local(port.mac, port.id);
             segment.ports.push(port.clone());
             view.ports.insert(port.id, port);

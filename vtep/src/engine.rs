@@ -19,7 +19,6 @@ use crate::switch::Place;
 use crate::switch::cache::Cache;
 use crate::switch::fdb::Learn;
 use crate::switch::neigh;
-use crate::switch::storm::Bucket;
 use crate::switch::view::{Port, Segment, View};
 use crate::wire::vxlan;
 
@@ -108,8 +107,8 @@ impl<W: Watch> Engine<W> {
     /// Decides on a frame from a port, untagged already.
     ///
     /// `layout` is the frame's, `packet_len` the bytes of the largest network packet that will come of it (a segment's,
-    /// for a super-frame); `storm` is the port's allowance of flooded frames, `count` of which this one stands for.
-    /// `partial` says that the transport checksum is still to be finished, which matters where the MSS is clamped.
+    /// for a super-frame), `count` how many frames it stands for where the port's allowance is asked. `partial` says that
+    /// the transport checksum is still to be finished, which matters where the MSS is clamped.
     ///
     /// # Errors
     /// Why the frame ends. On [`DropReason::Oversize`] the caller owes the sender an ICMP answer.
@@ -123,7 +122,6 @@ impl<W: Watch> Engine<W> {
         layout: &Layout,
         packet_len: usize,
         partial: bool,
-        storm: &mut Bucket,
         count: u64,
         now: Now,
     ) -> Result<Forward, DropReason> {
@@ -159,7 +157,9 @@ impl<W: Watch> Engine<W> {
             None => {
                 self.watch.step(Step::Spread);
                 let forward = spread(segment, destination.is_group())?;
-                if storm.allow_all(now.ns, count) { Ok(forward) } else { Err(DropReason::StormLimit) }
+                // Who only foresees uses nothing up.
+                let allowed = !W::REMEMBERS || port.storm.allow_all(now.ns, count);
+                if allowed { Ok(forward) } else { Err(DropReason::StormLimit) }
             }
         }
     }

@@ -155,7 +155,7 @@ mod tests {
             let remotes = vec![vtep(1), vtep(2)];
             let spec = NetworkSpec { remotes, fdb_cap: cap, sealed, ..NetworkSpec::new(vni(number), MTU) };
             let mut segment = Segment::new(spec, 7);
-            let port = Arc::new(Port { id: PortId(number), vni: vni(number), mac: HERE, device: () });
+            let port = Arc::new(Port::new(PortId(number), vni(number), HERE, ()));
             segment.fdb.set_local(HERE, port.id);
             segment.ports.push(port.clone());
             view.ports.insert(port.id, port);

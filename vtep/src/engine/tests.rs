@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::watch::Dry;
 use super::*;
 use crate::addr::Mac;
+use crate::switch::storm::Bucket;
 use crate::switch::{FdbKind, NetworkSpec};
 
 const HERE: Mac = Mac::new([2, 0, 0, 0, 0, 1]);
@@ -31,7 +32,7 @@ fn view(change: impl Fn(&mut NetworkSpec)) -> View<()> {
         change(&mut spec);
         let mut segment = Segment::new(spec, 7);
         for (index, mac) in macs.into_iter().enumerate() {
-            let port = Port { id: PortId(number * 10 + index as u32), vni: vni(number), mac, device: () };
+            let port = Port::new(PortId(number * 10 + index as u32), vni(number), mac, ());
             segment.fdb.set_local(mac, port.id);
             segment.ports.push(Arc::new(port));
             view.ports.insert(segment.ports[index].id, segment.ports[index].clone());
@@ -51,15 +52,14 @@ fn datagram(number: u32, frame: &[u8]) -> Vec<u8> {
 
 fn from_port(engine: &mut Engine, view: &View<()>, number: u32, frame: &[u8]) -> Result<Forward, DropReason> {
     let segment = &view.segments[&vni(number)];
-    let mut storm = Bucket::new(1, 3);
     let (mut frame, now) = (frame.to_vec(), Now { ns: 1, s: 1 });
     let layout = Layout::of(&frame);
     let len = frame.len().saturating_sub(layout.l3);
-    let (mut dry, mut copy, mut bucket) = (Engine::watched(1, Dry::default()), frame.clone(), storm);
+    let (mut dry, mut copy) = (Engine::watched(1, Dry::default()), frame.clone());
     let rows = segment.fdb.rows();
-    let foreseen = dry.from_port(segment, &segment.ports[0], &mut copy, &layout, len, false, &mut bucket, 1, now);
+    let foreseen = dry.from_port(segment, &segment.ports[0], &mut copy, &layout, len, false, 1, now);
     assert_eq!(segment.fdb.rows(), rows, "a dry run changes nothing");
-    let decision = engine.from_port(segment, &segment.ports[0], &mut frame, &layout, len, false, &mut storm, 1, now);
+    let decision = engine.from_port(segment, &segment.ports[0], &mut frame, &layout, len, false, 1, now);
     // How many stations may still be announced is not asked in a dry run.
     if decision != Err(DropReason::StationLimit) {
         assert_eq!((foreseen, copy), (decision, frame), "a dry run comes to the same");
@@ -111,10 +111,14 @@ fn short_large_and_flooded_frames_from_a_port_end() {
     let large = [frame(NEXT, HERE), vec![0; 1450]].concat();
     assert_eq!(from_port(&mut engine, &view, 1, &large), Err(DropReason::Oversize));
     let segment = &view.segments[&vni(1)];
-    let (mut flood, mut storm) = (frame(Mac::BROADCAST, HERE), Bucket::new(1, 3));
+    let mut flood = frame(Mac::BROADCAST, HERE);
+    let port = Port { storm: Bucket::new(1, 3), ..Port::new(PortId(10), vni(1), HERE, ()) };
     let layout = Layout::of(&flood);
     let now = Now { ns: 1, s: 1 };
-    let mut go = || engine.from_port(segment, &segment.ports[0], &mut flood, &layout, 46, false, &mut storm, 1, now);
+    let mut dry = Engine::watched(1, Dry::default());
+    let mut foresee = || dry.from_port(segment, &port, &mut flood.clone(), &layout, 46, false, 1, now);
+    assert!((0..9).all(|_| foresee() == Ok(Forward::Flood)), "a dry run uses nothing up");
+    let mut go = || engine.from_port(segment, &port, &mut flood, &layout, 46, false, 1, now);
     assert_eq!((go(), go(), go()), (Ok(Forward::Flood), Ok(Forward::Flood), Ok(Forward::Flood)));
     assert_eq!(go(), Err(DropReason::StormLimit));
 }

@@ -224,7 +224,7 @@ impl Vtep {
     pub fn add_port(&self, vni: Vni, mac: Mac, tap: Tap) -> Result<PortId, TableError> {
         let turn = self.turn();
         let id = PortId(self.next_port.fetch_add(1, Ordering::Relaxed));
-        let port = Arc::new(Port { id, vni, mac, device: Arc::new(tap) });
+        let port = Arc::new(Port::new(id, vni, mac, Arc::new(tap)));
         self.shared.view.update(|view| {
             let segment = view.segments.get_mut(&vni).ok_or(TableError::NoSuchVni(vni))?;
             if segment.ports.iter().any(|other| other.mac == mac) {

@@ -61,7 +61,7 @@ fn node(n: u8, peer: u8, sealed: bool) -> (Vtep, Worker) {
     let mut spec = NetworkSpec::new(vni, 1450);
     spec.remotes.push([127, 0, 0, peer].into());
     spec.sealed = sealed;
-    let port = Arc::new(Port { id: PortId(0), vni, mac: mac(n), device: tap });
+    let port = Arc::new(Port::new(PortId(0), vni, mac(n), tap));
     let added = vtep.shared.view.update(|view| {
         let mut segment = Segment::new(spec, 1);
         segment.fdb.set_local(mac(n), port.id);

@@ -18,7 +18,6 @@ use crate::seal::PeerId;
 use crate::seal::suite::Suite;
 use crate::seal::table::Session;
 use crate::switch::FdbRow;
-use crate::switch::storm::Bucket;
 use crate::wire::vxlan;
 
 /// What a worker would do with a frame from a port.
@@ -93,8 +92,7 @@ impl Vtep {
         let layout = Layout::of(&frame);
         let packet_len = frame.len() - layout.l3;
         let now = self.shared.now();
-        let decision =
-            engine.from_port(segment, port, &mut frame, &layout, packet_len, false, &mut Bucket::new(1, 1), 1, now);
+        let decision = engine.from_port(segment, port, &mut frame, &layout, packet_len, false, 1, now);
         let others = || segment.ports.iter().map(|other| other.id).filter(|other| *other != id).collect();
         let (ports, vteps) = match decision {
             Ok(Forward::Port(port)) => (vec![port], Vec::new()),

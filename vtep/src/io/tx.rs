@@ -36,32 +36,12 @@ use crate::offload::vnet_hdr::{self, Gso, VnetHdr};
 use crate::path::ecn;
 use crate::seal::worker::Seals;
 use crate::stats::Counters;
-use crate::switch::storm::Bucket;
 use crate::switch::view::{Port, Segment};
 use crate::wire::vxlan;
 
 /// A turn reads no further frame once it holds this many, or this many bytes: what is sent is still in the cache.
 const TURN_FRAMES: usize = 64;
 const TURN_BYTES: usize = 120 << 10;
-
-/// Flooded frames of one port: rate per second and burst.
-const STORM: (u32, u32) = (25_000, 2_500);
-/// ICMP answers to one port.
-const ICMP: (u32, u32) = (1_000, 50);
-
-/// What a worker keeps for each of its ports.
-#[derive(Debug)]
-pub(super) struct Own {
-    pub(super) port: Arc<Port<Arc<Tap>>>,
-    storm: Bucket,
-    icmp: Bucket,
-}
-
-impl Own {
-    pub(super) fn new(port: Arc<Port<Arc<Tap>>>) -> Self {
-        Own { port, storm: Bucket::new(STORM.0, STORM.1), icmp: Bucket::new(ICMP.0, ICMP.1) }
-    }
-}
 
 /// The sending half of a worker.
 #[derive(Debug)]
@@ -102,7 +82,7 @@ impl Transmit {
         counters: &Counters,
         engine: &mut Engine,
         seals: &mut Seals,
-        own: &mut Own,
+        port: &Port<Arc<Tap>>,
         now: Now,
     ) -> Drained {
         self.out.paths.turn(now.s);
@@ -112,12 +92,12 @@ impl Transmit {
                 self.flush(counters);
                 return Drained::Paused;
             }
-            let len = match own.port.device.read(&mut self.arena[self.fill.at..]) {
+            let len = match port.device.read(&mut self.arena[self.fill.at..]) {
                 Ok(len) => len,
                 Err(Errno::EAGAIN) => return Drained::Paused,
                 Err(Errno::EINTR) => continue,
                 Err(error) => {
-                    debug!(port = own.port.id.0, "the endpoint's device is gone: {error}");
+                    debug!(port = port.id.0, "the endpoint's device is gone: {error}");
                     return Drained::Gone;
                 }
             };
@@ -127,7 +107,7 @@ impl Transmit {
             let Transmit { worker, arena, out, waits, .. } = self;
             let mirror = Mirror::new(&view.captures, *worker, now.ns);
             let mut step = Step { view, shared, counters, mirror, engine, seals, waits, arena, out, now };
-            if let Err((reason, frames)) = step.frame(own, piece) {
+            if let Err((reason, frames)) = step.frame(port, piece) {
                 counters.dropped(reason, frames);
             }
         }
@@ -179,9 +159,9 @@ impl Step<'_> {
     /// Takes one frame, offload header first, from the arena to wherever it goes. On an error: why, and how many frames
     /// end with it.
     #[inline]
-    fn frame(&mut self, own: &mut Own, piece: Piece) -> Result<(), (DropReason, u64)> {
+    fn frame(&mut self, port: &Port<Arc<Tap>>, piece: Piece) -> Result<(), (DropReason, u64)> {
         let one = |reason| (reason, 1);
-        let segment = self.view.segments.get(&own.port.vni).ok_or((DropReason::UnknownVni, 1))?;
+        let segment = self.view.segments.get(&port.vni).ok_or((DropReason::UnknownVni, 1))?;
         let raw = &mut self.arena[piece.at as usize..][..piece.len as usize];
         let mut hdr = VnetHdr::read(raw).map_err(one)?;
         let untagged = self.engine.untag(segment, &mut raw[vnet_hdr::LEN..]);
@@ -191,9 +171,9 @@ impl Step<'_> {
         let start = vnet_hdr::LEN + untagged;
         // What the answer to a question is written over.
         let came = self.mirror.is_on().then(|| mirror::Beginning::of(&raw[start..]));
-        let done = self.forward(segment, own, &hdr, piece, start);
+        let done = self.forward(segment, port, &hdr, piece, start);
         if let Some(came) = came {
-            self.show(&own.port, &hdr, came, &piece.of(self.arena)[start..], done);
+            self.show(port, &hdr, came, &piece.of(self.arena)[start..], done);
         }
         done.map(drop)
     }
@@ -203,13 +183,12 @@ impl Step<'_> {
     fn forward(
         &mut self,
         segment: &Segment<Arc<Tap>>,
-        own: &mut Own,
+        port: &Port<Arc<Tap>>,
         hdr: &VnetHdr,
         piece: Piece,
         start: usize,
     ) -> Result<Forward, (DropReason, u64)> {
         let one = |reason| (reason, 1);
-        let Own { port, storm, icmp } = own;
         let frame = &mut self.arena[piece.at as usize..][..piece.len as usize][start..];
         let plan = if hdr.gso == Gso::None { None } else { Some(Plan::new(frame, hdr).map_err(one)?) };
         let (layout, packet_len, count) = match &plan {
@@ -219,21 +198,12 @@ impl Step<'_> {
                 (layout, frame.len() - layout.l3, 1)
             }
         };
-        let decision = self.engine.from_port(
-            segment,
-            port,
-            frame,
-            &layout,
-            packet_len,
-            hdr.csum.is_some(),
-            storm,
-            count,
-            self.now,
-        );
+        let decision =
+            self.engine.from_port(segment, port, frame, &layout, packet_len, hdr.csum.is_some(), count, self.now);
         let forward = match decision {
             Ok(forward) => forward,
             Err(reason) => {
-                if reason == DropReason::Oversize && icmp.allow(self.now.ns) {
+                if reason == DropReason::Oversize && port.icmp.allow(self.now.ns) {
                     tell_too_big(&port.device, frame, segment.spec.mtu);
                 }
                 return Err((reason, count));
@@ -248,7 +218,7 @@ impl Step<'_> {
                     // A tag that is kept takes room as well.
                     && let mtu = mtu.saturating_sub((layout.l3.saturating_sub(ETH_LEN)) as u16)
                     && packet_len > usize::from(mtu)
-                    && icmp.allow(self.now.ns)
+                    && port.icmp.allow(self.now.ns)
                 {
                     tell_too_big(&port.device, frame, mtu);
                 }

@@ -16,10 +16,12 @@ use tracing::warn;
 
 use super::rx::{Echoed, Receive};
 use super::shared::{Held, Shared};
-use super::tx::{Drained, Own, Transmit};
+use super::tap::Tap;
+use super::tx::{Drained, Transmit};
 use crate::addr::PortId;
 use crate::engine::Engine;
 use crate::seal::worker::Seals;
+use crate::switch::view::Port;
 
 /// Ready files looked at in one turn.
 const EVENTS: usize = 64;
@@ -36,7 +38,7 @@ pub(super) struct Worker {
     index: usize,
     held: Held,
     epoll: Epoll,
-    ports: HashMap<PortId, Own>,
+    ports: HashMap<PortId, Arc<Port<Arc<Tap>>>>,
     engine: Engine,
     seals: Seals,
     transmit: Transmit,
@@ -137,9 +139,9 @@ impl Worker {
                     }
                 }
                 port => {
-                    let Some(own) = ports.get_mut(&PortId(port as u32)) else { continue };
-                    if transmit.drain(shared, &held.view, &state.counters, engine, seals, own, now) == Drained::Gone {
-                        let _ = epoll.delete(own.port.device.as_fd());
+                    let Some(port) = ports.get(&PortId(port as u32)) else { continue };
+                    if transmit.drain(shared, &held.view, &state.counters, engine, seals, port, now) == Drained::Gone {
+                        let _ = epoll.delete(port.device.as_fd());
                     }
                 }
             }
@@ -152,10 +154,10 @@ impl Worker {
     fn adopt(&mut self) {
         let Worker { shared, index, held, epoll, ports, seals, .. } = self;
         seals.adopt(&held.view.sessions);
-        ports.retain(|id, own| {
+        ports.retain(|id, port| {
             let stays = held.view.ports.contains_key(id);
             if !stays {
-                let _ = epoll.delete(own.port.device.as_fd());
+                let _ = epoll.delete(port.device.as_fd());
             }
             stays
         });
@@ -166,7 +168,7 @@ impl Worker {
                 if let Err(error) = epoll.add(port.device.as_fd(), event) {
                     warn!(port = id.0, "cannot poll the endpoint's device: {error}");
                 }
-                Own::new(port.clone())
+                port.clone()
             });
         }
         held.acknowledge(&shared.workers[*index]);

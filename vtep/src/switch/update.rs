@@ -148,7 +148,7 @@ mod tests {
         for (number, managed) in [(PLAIN, false), (MANAGED, true)] {
             let spec = NetworkSpec { managed, remotes: vec![vtep(9)], ..NetworkSpec::new(vni(number), 1450) };
             let mut segment = Segment::new(spec, 7);
-            segment.ports.push(Arc::new(Port { id: PortId(number), vni: vni(number), mac: OWN, device: () }));
+            segment.ports.push(Arc::new(Port::new(PortId(number), vni(number), OWN, ())));
             segment.fdb.set_local(OWN, PortId(number));
             view.segments.insert(vni(number), segment);
         }

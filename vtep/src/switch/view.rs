@@ -16,6 +16,7 @@ use crate::switch::announce::Announcements;
 use crate::switch::fdb::Fdb;
 use crate::switch::flood::FloodList;
 use crate::switch::neigh::Neighbors;
+use crate::switch::storm::Bucket;
 use crate::sync::{AtomicU64, Mutex};
 
 /// A local port. `D` is the device behind it; the pure core never looks at it.
@@ -29,6 +30,23 @@ pub struct Port<D> {
     pub mac: Mac,
     /// The device.
     pub device: D,
+    /// How often its frames may be flooded.
+    pub storm: Bucket,
+    /// How often it may be told that a packet is too big.
+    pub icmp: Bucket,
+}
+
+impl<D> Port<D> {
+    /// Flooded frames: how many a second, and how many at once.
+    const STORM: (u32, u32) = (25_000, 2_500);
+    /// ICMP answers.
+    const ICMP: (u32, u32) = (1_000, 50);
+
+    /// A port with all of its allowances.
+    pub fn new(id: PortId, vni: Vni, mac: Mac, device: D) -> Self {
+        let [storm, icmp] = [Self::STORM, Self::ICMP].map(|(rate, burst)| Bucket::new(rate, burst));
+        Port { id, vni, mac, device, storm, icmp }
+    }
 }
 
 /// One network with its ports.

@@ -44,7 +44,7 @@ impl Bare {
     pub(crate) fn start(host: &Host, peer: IpAddr, mtu: u32) -> Result<Self> {
         let container = &host.containers[0];
         let spec = inside(container, mtu, Some(super_frame_size(mtu as u16, false)));
-        let tap = host.netns.run(|| Tap::create("bare0"))?.context("cannot make a TAP")?;
+        let tap = host.netns.run(|| Tap::create("bare0", 1))?.context("cannot make a TAP")?;
         let ifindex = host.netns.run(|| link::plug("bare0", &container.netns, &spec))??;
         let socket = host.netns.run(|| UdpSocket::bind((host.address, kernel::VXLAN_PORT)))??;
         let socket = socket2::Socket::from(socket);
@@ -89,12 +89,12 @@ fn relay(tap: &Tap, socket: &socket2::Socket, to: SocketAddr, size: u16, over: &
         if receive.receive(socket.as_fd()).is_ok() {
             let (arena, received) = receive.parts();
             for message in received {
-                let _ = tap.write(&[IoSlice::new(&arena[message.at..][..message.len])]);
+                let _ = tap.write(0, &[IoSlice::new(&arena[message.at..][..message.len])]);
             }
         }
         let (mut used, mut pieces) = (0, Vec::with_capacity(64));
         while used < TURN && pieces.len() < 64 {
-            match tap.read(&mut arena[used..][..READ]) {
+            match tap.read(0, &mut arena[used..][..READ]) {
                 Ok(len) => pieces.push(used..used + len),
                 Err(Errno::EAGAIN) => break,
                 Err(_) => return,

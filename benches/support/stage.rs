@@ -89,7 +89,7 @@ impl Stage {
 /// A container's interface, as the daemon makes it.
 pub(crate) fn plug(host: &Host, vtep: &Vtep, sandbox: &Netns, spec: &LinkSpec) -> Result<()> {
     let tap = host.run(|| -> Result<Tap> {
-        let tap = Tap::create("bench0")?;
+        let tap = Tap::create("bench0", vtep.queues())?;
         link::plug("bench0", sandbox, spec)?;
         Ok(tap)
     })??;

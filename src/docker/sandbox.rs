@@ -17,8 +17,8 @@ use super::Driver;
 use super::names::ENGINE;
 use crate::node::locate::device_in;
 use crate::node::state::Endpoint;
-use crate::sandbox::Netns;
 use crate::sandbox::announce::announce;
+use crate::sandbox::{Netns, queue};
 
 /// How often to look for a device that has just joined. The engine needs some tens of milliseconds, and as many lie between
 /// the device's coming and the container's first packet or question, before which its resolver is to run.
@@ -93,12 +93,14 @@ fn begun(path: &Path) -> Option<Netns> {
     bound.is_ok().then_some(netns)
 }
 
-/// Whether the endpoint's device is up in there. It is announced then.
+/// Whether the endpoint's device is up in there. It is announced then, and given up what the engine's setting it up has put
+/// before its queues.
 fn inside(netns: &Netns, endpoint: &Endpoint) -> bool {
     let Ok(Some(link)) = device_in(netns, endpoint) else { return false };
     if !link.up {
         return false;
     }
+    queue::none_before(netns, &link);
     let addresses = endpoint.ips.iter().map(|ip| ip.addr());
     if let Err(error) = announce(netns, &link.name, endpoint.mac, addresses) {
         warn!(endpoint = endpoint.id, "its addresses are not announced: {error}");

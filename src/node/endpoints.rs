@@ -94,7 +94,7 @@ impl Node {
             return Err(link::LinkError::NameTaken { ifname, netns: netns.path().to_owned() }.into());
         }
         let temporary = device_name(id);
-        let tap = Tap::create(&temporary).map_err(|e| device("make a TAP device", e))?;
+        let tap = Tap::create(&temporary, self.vtep.queues()).map_err(|e| device("make a TAP device", e))?;
         let (mtu, super_frame) = (on.mtu.into(), Some(super_frame(on)));
         let spec = LinkSpec { ifname: ifname.clone(), alias: alias(id), mac, mtu, super_frame, addresses: ips.clone() };
         let ifindex = link::plug(&temporary, &netns, &spec)?;

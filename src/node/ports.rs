@@ -20,7 +20,7 @@ use super::reconcile::Inhabited;
 use super::state::{Endpoint, Lent};
 use super::tables::{Live, Port};
 use super::{Node, NodeError, new_id};
-use crate::sandbox::{Netns, link};
+use crate::sandbox::{Netns, link, queue};
 
 /// What an engine asks an endpoint to be.
 #[derive(Debug, Clone)]
@@ -100,7 +100,7 @@ impl Node {
 
     fn make_lent(&self, network: &Network, lent: Lent, id: &str, mac: Mac, ips: Vec<IpNet>) -> Result<Live, NodeError> {
         let (ifname, home) = (device_name(id), Netns::current()?);
-        let tap = Tap::create(&ifname).map_err(|e| device("make a TAP device", e))?;
+        let tap = Tap::create(&ifname, self.vtep.queues()).map_err(|e| device("make a TAP device", e))?;
         let ifindex = link::shape(&ifname, &alias(id), mac, network.mtu.into(), Some(super_frame(network)))?;
         let endpoint = Endpoint {
             id: id.to_owned(),
@@ -136,7 +136,7 @@ impl Node {
         }
         let endpoint = &live.endpoint;
         let network = self.tables().network(&endpoint.network)?.clone();
-        let tap = Tap::create(&endpoint.ifname).map_err(|e| device("make a TAP device", e))?;
+        let tap = Tap::create(&endpoint.ifname, self.vtep.queues()).map_err(|e| device("make a TAP device", e))?;
         let ifindex = link::shape(
             &endpoint.ifname,
             &alias(&endpoint.id),
@@ -331,9 +331,9 @@ impl Node {
             if !at_home || link::lookup_name(&home, &endpoint.ifname).is_ok_and(|found| found.is_some()) {
                 continue;
             }
-            if let Ok((netns, _)) = locate(&endpoint)
-                && let Err(error) = self.moved_to(&endpoint.id, &netns)
-            {
+            let Ok((netns, link)) = locate(&endpoint) else { continue };
+            queue::none_before(&netns, &link);
+            if let Err(error) = self.moved_to(&endpoint.id, &netns) {
                 warn!(endpoint = endpoint.id, "{error}");
             }
         }

@@ -14,7 +14,7 @@ use super::networks::spec;
 use super::state::{Endpoint, State};
 use super::tables::{Live, Port, Tables};
 use super::{Node, NodeError};
-use crate::sandbox::{Netns, devices};
+use crate::sandbox::{Netns, devices, queue};
 
 impl Node {
     /// Restores what the state says. Blocks; nobody else changes the node meanwhile.
@@ -101,8 +101,9 @@ impl Node {
             endpoint.ifindex = link.index;
             (endpoint.netns, endpoint.netns_identity) = (lasting_path(&netns)?, netns.identity());
         }
-        let tap = netns.run(|| Tap::reattach(&link.name))?;
+        let tap = netns.run(|| Tap::reattach(&link.name, self.vtep.queues()))?;
         let tap = tap.map_err(|e| device(format!("open the TAP device {} again", link.name), e))?;
+        queue::none_before(&netns, &link);
         let network = tables.network_by_id(&endpoint.network);
         let network =
             network.ok_or_else(|| weft_control::network::Lookup::None { reference: endpoint.network.clone() })?;

@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd};
 
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::TryStreamExt;
 use ipnet::IpNet;
-use rtnetlink::packet_core::{NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
+use rtnetlink::packet_core::{NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUEST, NetlinkMessage};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{self, InfoData, InfoVeth, LinkMessage};
 use rtnetlink::packet_route::neighbour::{NeighbourFlags, NeighbourHeader, NeighbourMessage, NeighbourState};
@@ -15,7 +15,7 @@ use rtnetlink::{
 use weft_control::local::MacvlanMode;
 use weft_vtep::addr::{Mac, Vni};
 
-use super::link::{LinkError, by_name, inside, set_address, to_io};
+use super::link::{LinkError, acknowledged, by_name, inside, set_address, to_io};
 use super::netns::Netns;
 
 /// One end of a veth pair: its namespace and its name there.
@@ -88,15 +88,7 @@ pub fn flood_to(netns: &Netns, name: &str, remote: IpAddr) -> Result<(), LinkErr
         let mut request = NetlinkMessage::from(RouteNetlinkMessage::NewNeighbour(message));
         // rtnetlink's own request would replace or refuse: this entry alone may have many destinations.
         request.header.flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_APPEND;
-        let mut answers = handle.clone().request(request)?;
-        while let Some(answer) = answers.next().await {
-            if let NetlinkPayload::Error(error) = answer.payload
-                && error.code.is_some()
-            {
-                return Err(rtnetlink::Error::NetlinkError(error));
-            }
-        }
-        Ok(())
+        acknowledged(handle, request).await
     })
 }
 

@@ -17,13 +17,15 @@ use std::thread;
 use futures_util::StreamExt;
 use ipnet::IpNet;
 use nix::errno::Errno;
+use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
+use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressHeaderFlags};
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use rtnetlink::{Handle, LinkUnspec};
 use tracing::debug;
 use weft_vtep::addr::Mac;
 
-use super::{Netns, NetnsError};
+use super::{Netns, NetnsError, queue};
 
 /// The kernel's IFNAMSIZ without the terminating zero.
 const NAME_MAX: usize = 15;
@@ -60,6 +62,8 @@ pub struct Link {
     pub mtu: u32,
     /// True when it is administratively up.
     pub up: bool,
+    /// How many queues the kernel may have for what it sends.
+    pub tx_queues: u32,
 }
 
 /// Why a link could not be made as asked. A link that was being plugged does not exist any more.
@@ -238,6 +242,7 @@ async fn dress(handle: &Handle, spec: &LinkSpec) -> Result<u32, LinkError> {
     for address in &spec.addresses {
         set_address(handle, link.index, &spec.ifname, *address).await?;
     }
+    queue::none(handle, &link).await;
     let up = LinkUnspec::new_with_index(link.index).up().build();
     let doing = || format!("set {} up", spec.ifname);
     handle.link().set(up).execute().await.map_err(|error| LinkError::system(doing(), to_io(error)))?;
@@ -308,10 +313,27 @@ fn link_of(message: &LinkMessage) -> Link {
             LinkAttribute::IfAlias(alias) => link.alias.clone_from(alias),
             LinkAttribute::Address(octets) if octets.len() == 6 => link.mac = Mac::read(octets),
             LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+            LinkAttribute::NumTxQueues(queues) => link.tx_queues = *queues,
             _ => {}
         }
     }
     link
+}
+
+/// Makes a request that rtnetlink has no words for, and waits until it is done.
+pub(super) async fn acknowledged(
+    handle: &Handle,
+    request: NetlinkMessage<RouteNetlinkMessage>,
+) -> Result<(), rtnetlink::Error> {
+    let mut answers = handle.clone().request(request)?;
+    while let Some(answer) = answers.next().await {
+        if let NetlinkPayload::Error(error) = answer.payload
+            && error.code.is_some()
+        {
+            return Err(rtnetlink::Error::NetlinkError(error));
+        }
+    }
+    Ok(())
 }
 
 /// Talks rtnetlink in the namespace of the calling thread.

@@ -7,6 +7,7 @@ pub mod announce;
 pub mod devices;
 pub mod link;
 pub mod netns;
+pub mod queue;
 pub mod redirect;
 pub mod route;
 

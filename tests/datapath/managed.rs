@@ -47,7 +47,7 @@ impl<'a> Member<'a> {
         let spec =
             LinkSpec { ifname: INSIDE.into(), alias: "test".into(), mac, mtu: MTU.into(), super_frame, addresses };
         let tap = host.netns.run(|| {
-            let tap = Tap::create("wf0").unwrap();
+            let tap = Tap::create("wf0", 1).unwrap();
             plug("wf0", &container.netns, &spec).map(|_| tap)
         });
         let port = vtep.add_port(vni(), mac, tap.unwrap().unwrap()).unwrap();

@@ -20,6 +20,10 @@ fn containers_on_two_hosts_talk() {
 
     let inside = b.engine.run("exec client ip -o link show eth0");
     assert!(inside.contains("mtu 1450"), "{inside}");
+    // Room for frames before each of the queues is memory that nothing uses.
+    eventually("nothing is before its queues", || {
+        b.engine.run("exec client ip -o link show eth0").contains("qdisc noqueue")
+    });
     // The way out is the engine's own bridge, a second interface.
     let routes = b.engine.run("exec client ip route");
     assert!(routes.contains("default via") && routes.contains("dev eth1"), "{routes}");

@@ -42,8 +42,8 @@ struct Site<'a> {
     host: &'a Host,
 }
 
-/// How each weft is started.
-const FLAGS: [&str; 2] = ["--docker", "auto"];
+/// How each weft is started: with devices of two queues, as hosts with more cores have them.
+const FLAGS: [&str; 4] = ["--docker", "auto", "--workers", "2"];
 
 impl<'a> Site<'a> {
     fn start(host: &'a Host) -> Site<'a> {

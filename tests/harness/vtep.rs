@@ -1,5 +1,6 @@
 //! A VTEP played by the test: datagrams go out as they were made, and come in as they are.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, UdpSocket};
 
 use socket2::SockRef;
@@ -45,6 +46,12 @@ impl Vtep {
         }
         .unwrap();
         self.send(datagram);
+    }
+
+    /// The source ports of the next datagrams that come in.
+    pub(crate) fn senders(&self, datagrams: usize) -> BTreeSet<u16> {
+        let port = |n| self.socket.recv_from(&mut []).unwrap_or_else(|error| panic!("{n} datagrams: {error}")).1.port();
+        (0..datagrams).map(port).collect()
     }
 
     /// The datagrams that come in up to the first one for which `last` is true, that one included.

@@ -69,7 +69,7 @@ impl<'a> Node<'a> {
         let (mtu, super_frame) = (self.mtu(sealed).into(), Some(super_frame_size(self.mtu(sealed), sealed)));
         let spec = LinkSpec { ifname: ifname.into(), alias: "test".into(), mac, mtu, super_frame, addresses };
         let plug = || {
-            let tap = Tap::create("wtemp0").unwrap();
+            let tap = Tap::create("wtemp0", 1).unwrap();
             link::plug("wtemp0", &container.netns, &spec).unwrap();
             tap
         };

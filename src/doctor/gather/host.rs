@@ -41,7 +41,7 @@ fn try_tun() -> Tun {
 
 fn offloads() -> std::io::Result<Vec<TunFeature>> {
     const TSO: u32 = offload::CSUM | offload::TSO4 | offload::TSO6;
-    let device = tun::open("weft-doctor", Mode::Create)?;
+    let device = tun::open("weft-doctor", Mode::Create, false)?;
     let steps = [
         (TunFeature::Checksum, offload::CSUM),
         (TunFeature::Tso, TSO),

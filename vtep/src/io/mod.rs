@@ -106,6 +106,9 @@ const AGEING_STEP: Duration = Duration::from_secs(1);
 /// The most workers: each needs a few lanes for its flows' source ports.
 const MAX_WORKERS: usize = 16;
 
+/// The most queues that a device is given. Each has room for thousands of frames, for every endpoint.
+const MAX_QUEUES: usize = 8;
+
 /// The running data plane of one node. Dropping it ends the workers and closes the sockets; persistent devices stay.
 #[derive(Debug)]
 pub struct Vtep {
@@ -217,11 +220,18 @@ impl Vtep {
         Ok(())
     }
 
+    /// How many queues a device should have, so that an endpoint's flows are not all one worker's work.
+    pub fn queues(&self) -> usize {
+        self.shared.workers.len().min(MAX_QUEUES)
+    }
+
     /// Adds a port: from here on the workers read and write the device.
     ///
     /// # Errors
     /// [`TableError::NoSuchVni`], [`TableError::MacInUse`]; the device is closed then.
-    pub fn add_port(&self, vni: Vni, mac: Mac, tap: Tap) -> Result<PortId, TableError> {
+    pub fn add_port(&self, vni: Vni, mac: Mac, mut tap: Tap) -> Result<PortId, TableError> {
+        // Nobody would read the others.
+        tap.keep(self.shared.workers.len());
         let turn = self.turn();
         let id = PortId(self.next_port.fetch_add(1, Ordering::Relaxed));
         let port = Arc::new(Port::new(id, vni, mac, Arc::new(tap)));

@@ -17,6 +17,7 @@ use tracing::error;
 
 use super::shared::{Shared, TapView};
 use super::sys::udp::{ReceiveQueue, Received};
+use super::tap::Tap;
 use crate::addr::PortId;
 use crate::capture::Mirror;
 use crate::drops::DropReason;
@@ -260,7 +261,8 @@ impl Sink for Delivery<'_> {
         let Some(port) = self.view.ports.get(&output.port) else {
             return self.counters.dropped(DropReason::TapDown, frames);
         };
-        match write_pieces(&port.device, &output.header, output.pieces.iter().map(|piece| piece.of(arena))) {
+        match write_pieces(&port.device, output.hash, &output.header, output.pieces.iter().map(|piece| piece.of(arena)))
+        {
             Ok(()) => self.counters.received(frames, output.bytes),
             Err(reason) => {
                 self.counters.dropped(reason, frames);
@@ -275,10 +277,11 @@ impl Sink for Delivery<'_> {
     }
 }
 
-/// Writes an offload header and the pieces of a frame as one frame.
+/// Writes an offload header and the pieces of a frame as one frame; for `spread` see [`Tap::write`].
 #[inline]
 pub(super) fn write_pieces<'a>(
-    device: &super::tap::Tap,
+    device: &Tap,
+    spread: u64,
     header: &VnetHdr,
     pieces: impl Iterator<Item = &'a [u8]>,
 ) -> Result<(), DropReason> {
@@ -288,5 +291,5 @@ pub(super) fn write_pieces<'a>(
     for piece in pieces {
         slices.push(IoSlice::new(piece));
     }
-    device.write(&slices)
+    device.write(spread, &slices)
 }

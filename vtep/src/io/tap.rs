@@ -2,6 +2,9 @@
 //!
 //! Every read gives an offload header ([`vnet_hdr`](crate::offload::vnet_hdr)) and a frame of up to 64 KB; every write
 //! takes the same. The device lives in whatever namespace it was moved to; the file stays here.
+//!
+//! A device may have several queues, a file for each. Which one a frame leaves by the kernel chooses by its flow: the
+//! queue by which the flow's other direction last came in, else any (`tun_select_queue`).
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -20,30 +23,42 @@ pub(super) const MAX_READ: usize = crate::offload::vnet_hdr::LEN + 18 + 65_535;
 /// An open TAP device.
 #[derive(Debug)]
 pub struct Tap {
-    fd: OwnedFd,
+    /// At least one.
+    queues: Vec<OwnedFd>,
     udp_super_frames: bool,
 }
 
 impl Tap {
-    /// Creates the device `name` in the calling thread's network namespace.
+    /// Creates the device `name`, with one queue or several, in the calling thread's network namespace.
     ///
     /// # Errors
     /// `EEXIST` when the name is taken, `EPERM` without CAP_NET_ADMIN, `ENOENT` or `EACCES` when `/dev/net/tun` cannot be
     /// opened. Nothing is left behind.
-    pub fn create(name: &str) -> io::Result<Tap> {
-        Self::open(name, Mode::Create)
+    pub fn create(name: &str, queues: usize) -> io::Result<Tap> {
+        Self::open(name, Mode::Create, queues > 1, queues)
     }
 
-    /// Opens the persistent device `name` in the calling thread's network namespace, with the flags of [`Tap::create`].
+    /// Opens the persistent device `name` in the calling thread's network namespace, with the flags of [`Tap::create`]:
+    /// with as many queues, or with one where it was made for one.
     ///
     /// # Errors
-    /// `ENODEV` when it is not there, `EBUSY` when another process has it open, `EINVAL` when it was made otherwise.
-    pub fn reattach(name: &str) -> io::Result<Tap> {
-        Self::open(name, Mode::Reattach)
+    /// `ENODEV` when it is not there, `EBUSY` when it was made for one queue, which another process has, `EINVAL` when it
+    /// was made otherwise.
+    pub fn reattach(name: &str, queues: usize) -> io::Result<Tap> {
+        let several = queues > 1;
+        match Self::open(name, Mode::Reattach, several, queues) {
+            Err(error) if error.raw_os_error() == Some(Errno::EINVAL as i32) => {
+                Self::open(name, Mode::Reattach, !several, 1)
+            }
+            opened => opened,
+        }
     }
 
-    fn open(name: &str, mode: Mode) -> io::Result<Tap> {
-        let mut tap = Tap { fd: tun::open(name, mode)?, udp_super_frames: false };
+    fn open(name: &str, mode: Mode, several: bool, queues: usize) -> io::Result<Tap> {
+        let first = tun::open(name, mode, several)?;
+        let further = (1..queues).map(|_| tun::open(name, Mode::Reattach, several));
+        let queues = std::iter::once(Ok(first)).chain(further).collect::<io::Result<_>>()?;
+        let mut tap = Tap { queues, udp_super_frames: false };
         tap.ask_for_offloads(name)?;
         Ok(tap)
     }
@@ -61,7 +76,7 @@ impl Tap {
         ];
         let mut last = Ok(());
         for (flags, lost) in steps {
-            last = tun::set_offload(self.fd.as_fd(), flags);
+            last = tun::set_offload(self.queues[0].as_fd(), flags);
             if last.is_ok() {
                 self.udp_super_frames = flags & UDP != 0;
                 if !lost.is_empty() {
@@ -83,25 +98,46 @@ impl Tap {
     /// # Errors
     /// `EBADFD` when the device has vanished with its namespace.
     pub fn set_persist(&self, on: bool) -> io::Result<()> {
-        tun::set_persist(self.fd.as_fd(), on)
+        tun::set_persist(self.queues[0].as_fd(), on)
     }
 
-    /// Reads one frame with its offload header. `Ok(0)` never happens for a sound device.
+    /// How many queues it has: one or more.
+    #[inline]
+    pub fn queues(&self) -> usize {
+        self.queues.len()
+    }
+
+    /// Closes all queues but the first `most`, of which there is at least one.
+    pub(super) fn keep(&mut self, most: usize) {
+        self.queues.truncate(most.max(1));
+    }
+
+    /// The file of a queue.
+    pub(super) fn queue(&self, queue: usize) -> BorrowedFd<'_> {
+        self.queues[queue].as_fd()
+    }
+
+    /// Reads one frame with its offload header from a queue. `Ok(0)` never happens for a sound device.
     ///
     /// # Errors
     /// `EAGAIN` when there is none; `EBADFD` when the device has vanished with its namespace.
     #[inline]
-    pub fn read(&self, into: &mut [u8]) -> Result<usize, Errno> {
-        nix::unistd::read(&self.fd, into)
+    pub fn read(&self, queue: usize, into: &mut [u8]) -> Result<usize, Errno> {
+        nix::unistd::read(&self.queues[queue], into)
     }
 
-    /// Writes one frame, offload header first.
+    /// Writes one frame, offload header first. Flows with the same `spread` come in by the same queue, and their other
+    /// directions leave by it: it must be a flow's own, and not depend on who writes, or flows would wander between queues.
     ///
     /// # Errors
     /// The reason for which the device did not take it.
     #[inline]
-    pub fn write(&self, slices: &[IoSlice<'_>]) -> Result<(), DropReason> {
-        uio::writev(&self.fd, slices).map(drop).map_err(|errno| match errno {
+    pub fn write(&self, spread: u64, slices: &[IoSlice<'_>]) -> Result<(), DropReason> {
+        let queue = match self.queues.len() {
+            1 => 0,
+            queues => (spread % queues as u64) as usize,
+        };
+        uio::writev(&self.queues[queue], slices).map(drop).map_err(|errno| match errno {
             Errno::EIO | Errno::EBADFD | Errno::ENETDOWN => DropReason::TapDown,
             Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM => DropReason::TapBusy,
             _ => DropReason::TapError,
@@ -111,7 +147,7 @@ impl Tap {
     /// False when the device has vanished with its namespace.
     pub fn is_alive(&self) -> bool {
         // One byte is refused as too short by a device, and as "bad state" where there is none.
-        !matches!(uio::writev(&self.fd, &[IoSlice::new(&[0])]), Err(Errno::EBADFD))
+        !matches!(uio::writev(&self.queues[0], &[IoSlice::new(&[0])]), Err(Errno::EBADFD))
     }
 }
 
@@ -122,7 +158,7 @@ impl Tap {
     /// [`DropReason::TapDown`] for a device that is down or gone. One whose queue is full looks alike for as long as that
     /// lasts.
     pub fn takes_frames(&self) -> Result<(), DropReason> {
-        let mut file = [PollFd::new(self.fd.as_fd(), PollFlags::POLLOUT)];
+        let mut file = [PollFd::new(self.queues[0].as_fd(), PollFlags::POLLOUT)];
         let ready = poll(&mut file, PollTimeout::ZERO).unwrap_or(0) > 0;
         // The driver calls a device writable that is up and has room, and in error one that has vanished.
         let up = file[0].revents().is_some_and(|events| events == PollFlags::POLLOUT);
@@ -132,6 +168,6 @@ impl Tap {
 
 impl AsFd for Tap {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        self.queues[0].as_fd()
     }
 }

@@ -53,7 +53,7 @@ fn node(n: u8, peer: u8, sealed: bool) -> (Vtep, Worker) {
     let local = [127, 0, 0, n].into();
     let (vtep, mut parts) = Vtep::assemble(&VtepConfig { local, port: 4789, workers: Some(1) }).unwrap();
     let name = format!("tap{n}");
-    let tap = Arc::new(Tap::create(&name).unwrap());
+    let tap = Arc::new(Tap::create(&name, 1).unwrap());
     // Without addresses of its own making the kernel says nothing on the device by itself, about which nothing is asked here.
     ip(&format!("link set {name} address {} mtu 1450 addrgenmode none", mac(n)));
     ip(&format!("link set {name} up"));

@@ -43,6 +43,13 @@ use crate::wire::vxlan;
 const TURN_FRAMES: usize = 64;
 const TURN_BYTES: usize = 120 << 10;
 
+/// A worker's share of a port: one of the queues of its device.
+#[derive(Debug)]
+pub(super) struct Share {
+    pub(super) port: Arc<Port<Arc<Tap>>>,
+    pub(super) queue: usize,
+}
+
 /// The sending half of a worker.
 #[derive(Debug)]
 pub(super) struct Transmit {
@@ -73,7 +80,7 @@ impl Transmit {
         }
     }
 
-    /// Reads one port's frames until there are none or the turn is full.
+    /// Reads one queue's frames until there are none or the turn is full.
     #[allow(clippy::too_many_arguments)] // the parts of one worker
     pub(super) fn drain(
         &mut self,
@@ -82,7 +89,7 @@ impl Transmit {
         counters: &Counters,
         engine: &mut Engine,
         seals: &mut Seals,
-        port: &Port<Arc<Tap>>,
+        Share { port, queue }: &Share,
         now: Now,
     ) -> Drained {
         self.out.paths.turn(now.s);
@@ -92,7 +99,7 @@ impl Transmit {
                 self.flush(counters);
                 return Drained::Paused;
             }
-            let len = match port.device.read(&mut self.arena[self.fill.at..]) {
+            let len = match port.device.read(*queue, &mut self.arena[self.fill.at..]) {
                 Ok(len) => len,
                 Err(Errno::EAGAIN) => return Drained::Paused,
                 Err(Errno::EINTR) => continue,
@@ -106,7 +113,8 @@ impl Transmit {
             self.fill.at += len.next_multiple_of(64);
             let Transmit { worker, arena, out, waits, .. } = self;
             let mirror = Mirror::new(&view.captures, *worker, now.ns);
-            let mut step = Step { view, shared, counters, mirror, engine, seals, waits, arena, out, now };
+            let mut step =
+                Step { view, shared, counters, mirror, engine, seals, waits, arena, out, queue: *queue, now };
             if let Err((reason, frames)) = step.frame(port, piece) {
                 counters.dropped(reason, frames);
             }
@@ -152,6 +160,8 @@ struct Step<'a> {
     waits: &'a mut Waits,
     arena: &'a mut [u8],
     out: &'a mut Out,
+    /// The one that the frame came out of.
+    queue: usize,
     now: Now,
 }
 
@@ -204,7 +214,7 @@ impl Step<'_> {
             Ok(forward) => forward,
             Err(reason) => {
                 if reason == DropReason::Oversize && port.icmp.allow(self.now.ns) {
-                    tell_too_big(&port.device, frame, segment.spec.mtu);
+                    tell_too_big(&port.device, self.queue as u64, frame, segment.spec.mtu);
                 }
                 return Err((reason, count));
             }
@@ -220,7 +230,7 @@ impl Step<'_> {
                     && packet_len > usize::from(mtu)
                     && port.icmp.allow(self.now.ns)
                 {
-                    tell_too_big(&port.device, frame, mtu);
+                    tell_too_big(&port.device, self.queue as u64, frame, mtu);
                 }
                 self.encapsulate(segment, &[vtep], hdr, plan, &layout, piece, start)?;
             }
@@ -238,7 +248,8 @@ impl Step<'_> {
             }
             Forward::Answer(len) => {
                 let answer = std::iter::once(&frame[..len]);
-                write_pieces(&port.device, &VnetHdr::default(), answer).map_err(|reason| (reason, count))?;
+                write_pieces(&port.device, self.queue as u64, &VnetHdr::default(), answer)
+                    .map_err(|reason| (reason, count))?;
             }
         }
         Ok(forward)
@@ -255,7 +266,7 @@ impl Step<'_> {
     ) -> Result<(), (DropReason, u64)> {
         let port = self.view.ports.get(&id).ok_or((DropReason::TapDown, count))?;
         let frame = &piece.of(self.arena)[start..];
-        write_pieces(&port.device, hdr, std::iter::once(frame)).map_err(|reason| (reason, count))
+        write_pieces(&port.device, self.queue as u64, hdr, std::iter::once(frame)).map_err(|reason| (reason, count))
     }
 
     /// Into the tunnels to `vteps`.

@@ -85,9 +85,9 @@ fn reason_of(error: &io::Error) -> DropReason {
 }
 
 /// Tells the sender of a packet that was too large, in the name of the packet's destination, as Linux's own VTEP does.
-pub(super) fn tell_too_big(device: &Tap, frame: &[u8], mtu: u16) {
+pub(super) fn tell_too_big(device: &Tap, spread: u64, frame: &[u8], mtu: u16) {
     let mut reply = [0; icmp::REPLY_MAX];
     if let Some(len) = icmp::too_big(frame, mtu, &mut reply) {
-        let _ = write_pieces(device, &VnetHdr::default(), std::iter::once(&reply[..len]));
+        let _ = write_pieces(device, spread, &VnetHdr::default(), std::iter::once(&reply[..len]));
     }
 }

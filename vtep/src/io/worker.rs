@@ -16,12 +16,10 @@ use tracing::warn;
 
 use super::rx::{Echoed, Receive};
 use super::shared::{Held, Shared};
-use super::tap::Tap;
-use super::tx::{Drained, Transmit};
+use super::tx::{Drained, Share, Transmit};
 use crate::addr::PortId;
 use crate::engine::Engine;
 use crate::seal::worker::Seals;
-use crate::switch::view::Port;
 
 /// Ready files looked at in one turn.
 const EVENTS: usize = 64;
@@ -38,7 +36,7 @@ pub(super) struct Worker {
     index: usize,
     held: Held,
     epoll: Epoll,
-    ports: HashMap<PortId, Arc<Port<Arc<Tap>>>>,
+    ports: HashMap<PortId, Share>,
     engine: Engine,
     seals: Seals,
     transmit: Transmit,
@@ -139,9 +137,9 @@ impl Worker {
                     }
                 }
                 port => {
-                    let Some(port) = ports.get(&PortId(port as u32)) else { continue };
-                    if transmit.drain(shared, &held.view, &state.counters, engine, seals, port, now) == Drained::Gone {
-                        let _ = epoll.delete(port.device.as_fd());
+                    let Some(own) = ports.get(&PortId(port as u32)) else { continue };
+                    if transmit.drain(shared, &held.view, &state.counters, engine, seals, own, now) == Drained::Gone {
+                        let _ = epoll.delete(own.port.device.queue(own.queue));
                     }
                 }
             }
@@ -154,23 +152,46 @@ impl Worker {
     fn adopt(&mut self) {
         let Worker { shared, index, held, epoll, ports, seals, .. } = self;
         seals.adopt(&held.view.sessions);
-        ports.retain(|id, port| {
+        ports.retain(|id, own| {
             let stays = held.view.ports.contains_key(id);
             if !stays {
-                let _ = epoll.delete(port.device.as_fd());
+                let _ = epoll.delete(own.port.device.queue(own.queue));
             }
             stays
         });
-        let share = |id: &PortId| id.0 as usize % shared.workers.len() == *index;
-        for (id, port) in held.view.ports.iter().filter(|(id, _)| share(id)) {
+        for (id, port) in &held.view.ports {
+            let Some(queue) = share(*id, port.device.queues(), *index, shared.workers.len()) else { continue };
             ports.entry(*id).or_insert_with(|| {
                 let event = EpollEvent::new(EpollFlags::EPOLLIN, u64::from(id.0));
-                if let Err(error) = epoll.add(port.device.as_fd(), event) {
+                if let Err(error) = epoll.add(port.device.queue(queue), event) {
                     warn!(port = id.0, "cannot poll the endpoint's device: {error}");
                 }
-                port.clone()
+                Share { port: port.clone(), queue }
             });
         }
         held.acknowledge(&shared.workers[*index]);
+    }
+}
+
+/// Which of a port's queues is this worker's; at most one is, as long as there are no more queues than workers. Where devices
+/// have one queue the ports are dealt out by their numbers.
+fn share(port: PortId, queues: usize, worker: usize, workers: usize) -> Option<usize> {
+    let queue = (worker + workers - port.0 as usize % workers) % workers;
+    (queue < queues).then_some(queue)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_queue_is_one_workers() {
+        for workers in 1..=16 {
+            for (port, queues) in (0..40).flat_map(|port| (1..=workers).map(move |queues| (PortId(port), queues))) {
+                let mut read: Vec<_> = (0..workers).filter_map(|worker| share(port, queues, worker, workers)).collect();
+                read.sort_unstable();
+                assert_eq!(read, (0..queues).collect::<Vec<_>>(), "{port:?}, {workers} workers");
+            }
+        }
     }
 }

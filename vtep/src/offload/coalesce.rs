@@ -65,6 +65,8 @@ pub struct Output<'a> {
     pub frames: u32,
     /// The bytes of those frames.
     pub bytes: u64,
+    /// The hash of their flow.
+    pub hash: u64,
 }
 
 /// Takes what leaves. `arena` is the one that the pieces point into.
@@ -249,7 +251,7 @@ fn deliver_alone(arena: &[u8], frame: &Frame, cut: Option<usize>, sink: &mut imp
         piece.len = end as u32;
         (frames, bytes) = (count as u32, (count * payload + end - payload) as u64);
     }
-    sink.deliver(arena, Output { port: frame.port, header, pieces: &[piece], frames, bytes });
+    sink.deliver(arena, Output { port: frame.port, header, pieces: &[piece], frames, bytes, hash: frame.hash });
 }
 
 /// The kind of super-frame that frames of this layout make.
@@ -388,6 +390,7 @@ impl Slot {
                 pieces: &self.pieces,
                 frames: count as u32,
                 bytes: (count * payload + self.payload) as u64,
+                hash: self.frame.hash,
             },
         );
     }

@@ -41,12 +41,14 @@ pub enum Mode {
     Reattach,
 }
 
-/// Opens `/dev/net/tun` in the calling thread's network namespace and binds it to the TAP device `name`.
+/// Opens `/dev/net/tun` in the calling thread's network namespace and binds it to the TAP device `name`. With `several`
+/// each file that is opened on the device is a queue of its own.
 ///
 /// # Errors
-/// `EBUSY`/`EEXIST` when the name is taken ([`Mode::Create`]), `ENODEV` when it is not there ([`Mode::Reattach`]),
-/// `EPERM` without CAP_NET_ADMIN, `ENOENT`/`EACCES` from the clone device itself. Nothing is left behind.
-pub fn open(name: &str, mode: Mode) -> io::Result<OwnedFd> {
+/// `EBUSY`/`EEXIST` when the name is taken ([`Mode::Create`]), `ENODEV` when it is not there, `EINVAL` when it was made with
+/// another `several` ([`Mode::Reattach`]), `EPERM` without CAP_NET_ADMIN, `ENOENT`/`EACCES` from the clone device itself.
+/// Nothing is left behind.
+pub fn open(name: &str, mode: Mode, several: bool) -> io::Result<OwnedFd> {
     if name.is_empty() || name.len() >= libc::IFNAMSIZ || name.bytes().any(|b| b == 0 || b == b'/' || b == b'%') {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not an interface name"));
     }
@@ -64,7 +66,9 @@ pub fn open(name: &str, mode: Mode) -> io::Result<OwnedFd> {
         *to = from as libc::c_char;
     }
     let exclusive = if mode == Mode::Create { libc::IFF_TUN_EXCL } else { 0 };
-    request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR | exclusive) as libc::c_short;
+    let several = if several { libc::IFF_MULTI_QUEUE } else { 0 };
+    request.ifr_ifru.ifru_flags =
+        (libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR | exclusive | several) as libc::c_short;
     // SAFETY: TUNSETIFF takes a pointer to an `ifreq`, which it reads and writes during the call; ours outlives it.
     unsafe { ioctl::tunsetiff(file.as_raw_fd(), (&raw mut request) as libc::c_ulong) }?;
     let header = crate::offload::vnet_hdr::LEN as c_int;

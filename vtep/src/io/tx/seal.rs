@@ -107,7 +107,7 @@ impl Transmit {
             }
             for index in 0..waits.resumed.len() {
                 let (waiting, piece) = waits.resumed[index];
-                let mut step = Step { view, shared, counters, mirror, engine, seals, waits, arena, out, now };
+                let mut step = Step { view, shared, counters, mirror, engine, seals, waits, arena, out, queue: 0, now };
                 if let Err((reason, frames)) = step.again(&waiting, piece) {
                     counters.dropped(reason, frames);
                     super::mirror::unsent(&mirror, waiting.vni, waiting.vtep, piece.of(arena), reason);

@@ -201,7 +201,17 @@ impl Cluster {
     /// One ping, which must be answered.
     fn ping(&self, from: usize, to: IpAddr) {
         let rtt = ping::once(&self.container(from).netns, to, PATIENCE).unwrap();
-        assert!(rtt.is_some(), "the first ping from {} to {to} is unanswered", self.host(from).name);
+        assert!(rtt.is_some(), "the first ping from {} to {to} is unanswered: {}", self.host(from).name, self.losses());
+    }
+
+    /// What every node that is up has dropped and why: for whoever reads of a failure.
+    fn losses(&self) -> String {
+        let of = |n: usize| {
+            let drops = self.json(n, "stats")["drops"].as_object().cloned().unwrap_or_default();
+            let drops: Vec<_> = drops.iter().filter(|(_, count)| **count != 0).collect();
+            format!("node{} dropped {drops:?}", n + 1)
+        };
+        self.up().into_iter().map(of).collect::<Vec<_>>().join(", ")
     }
 
     /// Pings until one is answered: what a container's kernel knows of another may be older than a move.

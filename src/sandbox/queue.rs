@@ -17,6 +17,9 @@ use super::link::{Link, acknowledged, inside, to_io};
 /// Takes the room before the queues of a device away, if it has several of them. A device that comes into another namespace
 /// is given room anew when it is set up there. A kernel that refuses wastes memory, and nothing else.
 pub fn none_before(netns: &Netns, link: &Link) {
+    if !has_several(link) {
+        return;
+    }
     let done = inside(netns, async |handle| {
         none(&handle, link).await;
         Ok(())
@@ -28,7 +31,7 @@ pub fn none_before(netns: &Netns, link: &Link) {
 
 /// As [`none_before`], in the namespace of this handle.
 pub(super) async fn none(handle: &Handle, link: &Link) {
-    if link.tx_queues < 2 {
+    if !has_several(link) {
         return;
     }
     let mut message = TcMessage::with_index(link.index as i32);
@@ -39,4 +42,9 @@ pub(super) async fn none(handle: &Handle, link: &Link) {
     if let Err(error) = acknowledged(handle, request).await.map_err(to_io) {
         debug!("{} keeps what is before its queues: {error}", link.name);
     }
+}
+
+/// Whether the device was made for several queues, however many it has now.
+fn has_several(link: &Link) -> bool {
+    link.tx_queues > 1
 }

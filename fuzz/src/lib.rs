@@ -15,6 +15,7 @@ use weft_vtep::offload::coalesce::{Output, Sink};
 use weft_vtep::offload::segment::Plan;
 use weft_vtep::offload::vnet_hdr::{Gso, VnetHdr};
 use weft_vtep::switch::NetworkSpec;
+use weft_vtep::switch::storm::Bucket;
 use weft_vtep::switch::view::{Port, Segment, View};
 
 /// The VNIs of the strict and of the lenient network.
@@ -74,7 +75,9 @@ pub fn view() -> View<()> {
         (spec.keep_vlan, spec.trust_macs) = (index == 1, index == 1);
         let mut segment = Segment::new(spec, 0x5eed);
         for number in [index as u32 * 2, index as u32 * 2 + 1] {
-            let port = Arc::new(Port::new(PortId(number), vni, endpoint(number), ()));
+            // Few enough that a stream of frames comes to its limit.
+            let storm = Bucket::new(1_000, 10);
+            let port = Arc::new(Port { storm, ..Port::new(PortId(number), vni, endpoint(number), ()) });
             segment.fdb.set_local(port.mac, port.id);
             segment.ports.push(port.clone());
             view.ports.insert(port.id, port);

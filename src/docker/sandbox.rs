@@ -93,8 +93,8 @@ fn begun(path: &Path) -> Option<Netns> {
     bound.is_ok().then_some(netns)
 }
 
-/// Whether the endpoint's device is up in there. It is announced then, and given up what the engine's setting it up has put
-/// before its queues.
+/// Whether the endpoint's device is up in there. Then what the kernel has put before its queues is taken away, and it is
+/// announced.
 fn inside(netns: &Netns, endpoint: &Endpoint) -> bool {
     let Ok(Some(link)) = device_in(netns, endpoint) else { return false };
     if !link.up {

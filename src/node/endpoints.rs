@@ -94,7 +94,7 @@ impl Node {
             return Err(link::LinkError::NameTaken { ifname, netns: netns.path().to_owned() }.into());
         }
         let temporary = device_name(id);
-        let tap = Tap::create(&temporary, self.vtep.queues()).map_err(|e| device("make a TAP device", e))?;
+        let tap = self.make_tap(&temporary)?;
         let (mtu, super_frame) = (on.mtu.into(), Some(super_frame(on)));
         let spec = LinkSpec { ifname: ifname.clone(), alias: alias(id), mac, mtu, super_frame, addresses: ips.clone() };
         let ifindex = link::plug(&temporary, &netns, &spec)?;
@@ -109,6 +109,11 @@ impl Node {
         let (network, lent) = (network_id, None);
         let endpoint = Endpoint { id, network, mac, ips, ifname, ifindex, netns: path, netns_identity, lent };
         self.commit(on, endpoint, tap)
+    }
+
+    /// A new device in the calling thread's namespace, with the queues that the workers read.
+    pub(super) fn make_tap(&self, ifname: &str) -> Result<Tap, NodeError> {
+        Tap::create(ifname, self.vtep.queues()).map_err(|e| device("make a TAP device", e))
     }
 
     /// Remembers the endpoint, makes its device lasting, and hands it to the data plane.

@@ -12,7 +12,6 @@ use tracing::{info, warn};
 use weft_control::network::{Lookup, Network, Subnet};
 use weft_proto::request::AskedAddress;
 use weft_vtep::addr::Mac;
-use weft_vtep::io::Tap;
 
 use super::endpoints::{device, super_frame};
 use super::locate::{OWN, alias, lasting_path, locate};
@@ -100,7 +99,7 @@ impl Node {
 
     fn make_lent(&self, network: &Network, lent: Lent, id: &str, mac: Mac, ips: Vec<IpNet>) -> Result<Live, NodeError> {
         let (ifname, home) = (device_name(id), Netns::current()?);
-        let tap = Tap::create(&ifname, self.vtep.queues()).map_err(|e| device("make a TAP device", e))?;
+        let tap = self.make_tap(&ifname)?;
         let ifindex = link::shape(&ifname, &alias(id), mac, network.mtu.into(), Some(super_frame(network)))?;
         let endpoint = Endpoint {
             id: id.to_owned(),
@@ -136,7 +135,7 @@ impl Node {
         }
         let endpoint = &live.endpoint;
         let network = self.tables().network(&endpoint.network)?.clone();
-        let tap = Tap::create(&endpoint.ifname, self.vtep.queues()).map_err(|e| device("make a TAP device", e))?;
+        let tap = self.make_tap(&endpoint.ifname)?;
         let ifindex = link::shape(
             &endpoint.ifname,
             &alias(&endpoint.id),

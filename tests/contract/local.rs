@@ -40,11 +40,7 @@ fn a_bridge_leads_out_and_survives_kill_9_and_leaves_nothing() {
     assert!(node.refused("network rm lan").contains("has endpoints"), "in use");
     assert!(node.refused("network create lan --plain").contains("there is a network `lan` already"));
 
-    let shown = |node: &Node| {
-        let mut status = node.json("status");
-        status["uptime_seconds"].take();
-        (node.json("network inspect lan"), status)
-    };
+    let shown = |node: &Node| (node.json("network inspect lan"), node.status());
     let before_crash = shown(&node);
     let node = node.crash_and_restart();
     assert_eq!(shown(&node), before_crash);

@@ -46,6 +46,13 @@ impl Node {
         self.daemon.weft(self.host(), &words(line)).unwrap()
     }
 
+    /// What it says of itself, without what changes by itself.
+    fn status(&self) -> Value {
+        let mut status = self.json("status");
+        status["uptime_seconds"].take();
+        status
+    }
+
     /// Runs a command that must succeed, and returns its document.
     fn json(&self, line: &str) -> Value {
         self.daemon.json(self.host(), &words(line)).unwrap()

@@ -15,7 +15,7 @@ use crate::harness::frames::{MARK, mark, number, numbers, station};
 use crate::harness::node::Node;
 use crate::harness::port::Port;
 use crate::harness::vtep::Vtep;
-use crate::harness::{PATIENCE, eventually, privileged};
+use crate::harness::{PATIENCE, eventually, ip, privileged};
 use crate::{VNI, lab, mac, mesh};
 
 #[test]
@@ -112,7 +112,7 @@ fn an_endpoints_flows_are_several_workers_work() {
     let [here, there] = [first, second].map(|host| &host.containers[0]);
     node.attach("blue", here);
     // Nobody answers there, and nobody need be asked.
-    ip(here, &format!("neigh add {} lladdr {} dev eth0", there.ip(), station(1)));
+    ip(&here.netns, &format!("neigh add {} lladdr {} dev eth0", there.ip(), station(1)));
     let mut ports = BTreeSet::new();
     // In rounds of as many as the VTEP's socket has room for.
     for round in 0..6 {
@@ -152,12 +152,8 @@ fn devices_outlive_a_change_of_workers() {
         content::tcp(&a.netns, &b.netns, b.ip(), talk);
         content::tcp(&b.netns, &a.netns, a.ip6(), talk);
         assert!(queues(a) == 1 && queues(b) > 1);
-        let shown = ip(b, "-d link show eth0");
+        let shown = ip(&b.netns, "-d link show eth0");
         assert!(shown.contains("qdisc noqueue") && shown.contains(&format!("numqueues {workers} ")), "{shown}");
         node.is_well();
     }
-}
-
-fn ip(container: &Container, line: &str) -> String {
-    crate::harness::ip(&container.netns, line)
 }

@@ -133,10 +133,7 @@ impl Tap {
     /// The reason for which the device did not take it.
     #[inline]
     pub fn write(&self, spread: u64, slices: &[IoSlice<'_>]) -> Result<(), DropReason> {
-        let queue = match self.queues.len() {
-            1 => 0,
-            queues => (spread % queues as u64) as usize,
-        };
+        let queue = (spread % self.queues.len() as u64) as usize;
         uio::writev(&self.queues[queue], slices).map(drop).map_err(|errno| match errno {
             Errno::EIO | Errno::EBADFD | Errno::ENETDOWN => DropReason::TapDown,
             Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM => DropReason::TapBusy,
